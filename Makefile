@@ -1,0 +1,37 @@
+# make demo    fit images/camera.png with a spline KAN and name the folder with the pictures
+# make test    run the tests         make test-all   the long ones too
+# make check   lint, formatting, types
+# Each makes its own virtual environment and installs what it needs. PYTHON=... picks the Python.
+
+VENV ?= .venv
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all check clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python scripts/fit_image.py images/camera.png --size 128 --out runs/demo
+	@echo "the pictures are in $(CURDIR)/runs/demo (comparison.png first)"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.test
+	$(BIN)/python -m pytest -m "long or not long"
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.venv:
+	@test -n "$(PYTHON)" || { echo "tinykan needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo $(VENV)/.test: $(VENV)/.%: $(VENV)/.venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,120 @@
+"""Fits one image with a network that maps a pixel's coordinates to its value."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinykan import BSpline, DivergenceError, device, images, metrics, plotting
+from tinykan.cli import option, run
+from tinykan.encoding import ENCODINGS
+from tinykan.experiment import Run, summary_line
+from tinykan.models import MODELS, build
+from tinykan.networks import Predictor, parameter_count
+from tinykan.training import SCHEDULES
+
+FRAMES = 24
+FRAME_SIDE = 192
+
+
+@dataclass
+class Config:
+    """Fits an image with a network that maps a pixel's coordinates to its luminance or colour."""
+
+    image: str = option(MISSING, "the image file, of any kind that Pillow reads", positional=True)
+    model: str = option("spline", "kind of network", choices=MODELS)
+    parameters: int = option(10_000, "learnable numbers, met within 2 %%", minimum=1)
+    depth: int = option(3, "hidden layers", minimum=1)
+    intervals: int = option(5, "intervals of the spline model's grid", minimum=1)
+    order: int = option(3, "order of its splines, 1 to 5", minimum=1)
+    size: int | None = option(
+        None, "reduce or enlarge the longer side to N pixels first", minimum=2
+    )
+    color: bool = option(False, "fit red, green and blue instead of luminance")
+    encoding: str | None = option(
+        None, "of the coordinates (default: what suits the model)", choices=ENCODINGS
+    )
+    between: bool = option(False, "train on points between pixels too, interpolated bilinearly")
+    steps: int = option(1000, "training steps", minimum=1)
+    batch: int = option(4096, "points in a step", minimum=1)
+    lr: float | None = option(
+        None, "learning rate of Adam (default: what suits the model)", minimum=0
+    )
+    schedule: str = option("cosine", "of the learning rate", choices=SCHEDULES)
+    warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
+    seed: int = option(0, "of the weights and the points", minimum=0)
+    device: str | None = option(
+        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
+    )
+    out: str | None = option(None, "folder for the results (default: runs/IMAGE-MODEL)")
+    quiet: bool = option(False, "print the summary only")
+
+
+def main(config: Config) -> None:
+    device.select(config.device)
+    say = (lambda *_: None) if config.quiet else print
+    say(device.summary())
+    image = images.load_image(config.image, size=config.size, color=config.color)
+    height, width, channels = image.shape
+    kind = MODELS[config.model]
+    encoding = ENCODINGS[config.encoding or kind.encoding]()
+    basis = BSpline(config.intervals, config.order) if config.model == "spline" else None
+    model = build(
+        config.model,
+        2,
+        channels,
+        config.parameters,
+        config.depth,
+        encoding=encoding,
+        basis=basis,
+        seed=config.seed,
+    )
+    out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config)
+    say(
+        f"{config.model} network {model.shape}, {parameter_count(model)} parameters, "
+        f"on {width} x {height} pixels"
+    )
+
+    predict = Predictor(model, chunk=config.batch)  # the shapes of training: kernels are shared
+    reduction = min(1.0, FRAME_SIDE / max(width, height))
+    frame_size = (max(2, round(width * reduction)), max(2, round(height * reduction)))
+    frames = [images.render(predict, *frame_size)]
+    wanted = set(np.unique(np.geomspace(1, config.steps, FRAMES).astype(int)))
+    log_every = max(1, config.steps // 100)
+
+    def frame(step: int) -> None:
+        if any(step - log_every < w <= step for w in wanted):
+            frames.append(images.render(predict, *frame_size))
+
+    history, failure = out.train(
+        model,
+        images.pixel_sampler(image, config.batch, config.seed, between=config.between),
+        on_log=frame,
+        steps=config.steps,
+        learning_rate=kind.learning_rate if config.lr is None else config.lr,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        log_every=log_every,
+        progress=not config.quiet,
+    )
+    fitted = images.render(predict, width, height)
+    scores = {
+        "psnr": metrics.psnr(fitted, image),
+        "ssim": metrics.ssim(fitted, image),
+        "mse": metrics.mse(fitted, image),
+    }
+    summary = out.finish(model, history, scores)
+    title = f"{config.model}, {summary['parameters']} parameters, {scores['psnr']:.2f} dB"
+    images.save_image(fitted, out.folder / "reconstruction.png")
+    plotting.save_comparison(image, fitted, out.folder / "comparison.png", title)
+    plotting.save_loss(history, out.folder / "loss.png", title)
+    plotting.save_animation(frames, out.folder / "progress.gif")
+    if failure:
+        raise DivergenceError(f"{failure}; what was reached is in {out.folder}")
+    print(summary_line(summary, ("psnr", "ssim", "mse"), out.folder))
+
+
+if __name__ == "__main__":
+    run(main, Config)

@@ -1,0 +1,84 @@
+"""A saved model is whole: loaded, it computes the same; damaged, it is refused in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tinygrad import Tensor
+
+from tinykan import (
+    KAN,
+    MLP,
+    BSpline,
+    CheckpointError,
+    EdgeTanhNetwork,
+    Gaussian,
+    KANLayer,
+    Linear,
+    Network,
+    Polynomial,
+    Sines,
+    Siren,
+    load,
+    save,
+)
+
+KNOTS = np.stack([np.linspace(-2, 2, 12), np.linspace(-3, 3, 12)])
+MODELS = {
+    "spline": lambda: KAN([2, 3, 1], BSpline(4, 2)),
+    "mixed": lambda: KAN([2, 3, 1], [Polynomial(3), Linear()], activation="tanh", base="tanh"),
+    "knots": lambda: Network([KANLayer(2, 3, BSpline(5, 3, knots=KNOTS)), KANLayer(3, 1)]),
+    "gaussian": lambda: MLP([8, 3, 2], "relu", encoding=Gaussian(2, 4, seed=7)),
+    "siren": lambda: Siren([2, 5, 1]),
+    "edge tanh": lambda: EdgeTanhNetwork([4, 3, 1], degree=3, encoding=Sines(2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_loaded_model_computes_the_same(tmp_path, name):
+    model = MODELS[name]()
+    save(model, tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    x = Tensor(np.random.default_rng(0).uniform(-1.5, 1.5, (9, 2)).astype(np.float32))
+    np.testing.assert_array_equal(again(x).numpy(), model(x).numpy())
+    assert repr(again).replace("KAN(", "Network(") == repr(model)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_damaged_and_foreign_files_are_one_line(tmp_path):
+    from tinygrad.nn.state import safe_save
+
+    whole = tmp_path / "whole.safetensors"
+    save(KAN([2, 3, 1]), whole)
+    content = whole.read_bytes()
+    files = {
+        "cut": content[:-200],
+        "header only": content[:40],
+        "empty": b"",
+        "text": b"hello\nworld, this is no model",
+        "huge header": b"\xff" * 8 + content[8:],
+        "other kind": content.replace(b"KANLayer", b"KANLayes"),
+        "newer": content.replace(b'\\"format\\": 1', b'\\"format\\": 9'),
+    }
+    safe_save({"weight": Tensor.ones(3)}, str(tmp_path / "foreign"))
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    for name in (*files, "foreign", "missing"):
+        with pytest.raises(CheckpointError) as error:
+            load(tmp_path / name)
+        assert "\n" not in str(error.value), name
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    save(MLP([2, 1]), path)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tinykan.checkpoint.safe_save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save(MLP([2, 3, 1]), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]

@@ -1,0 +1,71 @@
+"""The choice of device, each in a process of its own, since it is made once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tinykan import DeviceError, device
+
+
+def in_a_new_process(code: str, **environment: str) -> subprocess.CompletedProcess:
+    clean = {k: v for k, v in os.environ.items() if k != "DEV"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=clean | environment, timeout=120
+    )
+
+
+REPORT = "import tinykan; from tinykan import device; print(device.select())"
+
+
+def test_an_unknown_device_lists_those_that_work():
+    before = device.describe()
+    with pytest.raises(
+        DeviceError, match=r"device 'FOO' is not available here; these are: .*\w"
+    ) as error:
+        device.select("FOO")
+    assert "\n" not in str(error.value)
+    assert device.describe() == before
+
+
+@pytest.mark.parametrize("name", ["", "DISK", "NPY", "NULL", "a:b:c:d", "CPU:NOPE"])
+def test_what_cannot_train_is_no_device(name):
+    assert not device._works(name)
+
+
+def test_the_environment_wins_over_the_automatic_choice():
+    assert in_a_new_process(REPORT, DEV="PYTHON").stdout.strip() == "PYTHON"
+
+
+def test_cpu_alone_gets_a_renderer_that_works():
+    assert in_a_new_process(REPORT, DEV="CPU").stdout.startswith("CPU:")
+
+
+def test_without_compilers_the_x86_renderer_is_chosen():
+    """No clang on the path and no libLLVM to load, as on a bare machine; past the kernel cache."""
+    code = (
+        "import ctypes.util, pathlib, tinygrad.runtime.support.c as c\n"
+        "find = c.DLL.findlib\n"
+        "c.DLL.findlib = staticmethod(lambda nm, *a: None if nm == 'llvm' else find(nm, *a))\n"
+        "import tinykan; from tinykan import device\n"
+        "from tinygrad import Tensor\n"
+        "print(device.describe()['renderer'], (Tensor([1.0, 2.0]) * 3).tolist())"
+    )
+    result = in_a_new_process(code, PATH="/nonexistent", CACHELEVEL="0")
+    if device.describe()["device"] == "CPU" and device.describe()["machine"] == "x86_64":
+        assert result.stdout.strip() == "X86 [3.0, 6.0]", result.stderr
+
+
+def test_a_bad_device_in_the_environment_does_not_break_the_import():
+    result = in_a_new_process("import tinykan; print('ok')", DEV="FOO")
+    assert result.stdout.strip() == "ok", result.stderr
+
+
+def test_summary_is_one_line_that_names_device_and_renderer():
+    about = device.describe()
+    line = device.summary()
+    assert about["device"] in line and about["renderer"] in line and "\n" not in line

@@ -1,0 +1,175 @@
+"""Layers against pykan's own numbers, finite differences, and their own formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import needs_float64
+from hypothesis import given
+from hypothesis import strategies as st
+from tinygrad import Tensor, dtypes
+from tinygrad.nn.state import get_state_dict
+
+from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
+from tinykan.layers import FUNCTIONS, INITIALISERS, learnable
+
+
+def double(values: np.ndarray) -> Tensor:
+    return Tensor(np.asarray(values, dtype=np.float64), dtype=dtypes.float64)
+
+
+def pykan_layer(grid, coef, scale_base, scale_sp, mask) -> KANLayer:
+    """pykan's tensors in our layer: coefficients are [in, out, functions] there, and masked."""
+    order = 3
+    basis = BSpline(grid.shape[1] - 2 * order - 1, order, knots=double(grid))
+    layer = KANLayer(grid.shape[0], coef.shape[1], basis, bias=False)
+    layer.coefficients = double(coef.transpose(0, 2, 1))
+    layer.spline_weight = double(scale_sp * mask)
+    layer.base_weight = double(scale_base * mask)
+    return layer
+
+
+@needs_float64
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_golden_layer_before_and_after_a_grid_update(golden, moment):
+    data = golden("pykan_layer")
+    after = moment == "after"
+    layer = pykan_layer(
+        data["grid_after_update" if after else "state/grid"],
+        data["coef_after_update" if after else "state/coef"],
+        *(data[f"state/{name}"] for name in ("scale_base", "scale_sp", "mask")),
+    )
+    expected = data["y_after_update" if after else "y"]
+    np.testing.assert_allclose(layer(double(data["x"])).numpy(), expected, atol=1e-11)
+
+
+@needs_float64
+def test_golden_model_gives_pykans_outputs(golden):
+    data = golden("pykan_model_2_5_1")
+    y = double(data["x"])
+    for index in range(2):
+        names = ("grid", "coef", "scale_base", "scale_sp", "mask")
+        layer = pykan_layer(*(data[f"state/act_fun.{index}.{name}"] for name in names))
+        y = layer(y)
+        y = y * double(data[f"state/subnode_scale_{index}"]) + double(
+            data[f"state/subnode_bias_{index}"]
+        )
+        y = y * double(data[f"state/node_scale_{index}"]) + double(data[f"state/node_bias_{index}"])
+    np.testing.assert_allclose(y.numpy(), data["y"], atol=1e-11)
+
+
+LAYERS = {
+    "spline": lambda rng: KANLayer(3, 4, BSpline(5, 3), rng=rng),
+    "spline alone": lambda rng: KANLayer(
+        3, 4, BSpline(4, 2), base=None, spline_weight=False, bias=False, rng=rng
+    ),
+    "quadratic": lambda rng: KANLayer(3, 4, Polynomial(2), base="tanh", rng=rng),
+    "dense": lambda rng: KANLayer(3, 4, Linear(), base=None, spline_weight=False, rng=rng),
+    "edge tanh": lambda rng: EdgeTanh(3, 4, rng=rng),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@needs_float64
+def test_gradients_match_finite_differences(name):
+    rng = np.random.default_rng(0)
+    layer = LAYERS[name](rng)
+    for key, tensor in get_state_dict(layer).items():
+        setattr(layer, key, double(tensor.numpy() + rng.normal(0, 0.1, tensor.shape)))
+    x, target = double(rng.uniform(-1, 1, (6, 3))), double(rng.normal(size=(6, 4)))
+
+    def loss() -> Tensor:
+        return (layer(x) * target).sum()
+
+    tensors = [x, *learnable(layer)]
+    Tensor.realize(*tensors, target)
+    gradients = [g.numpy().ravel().copy() for g in loss().gradient(*tensors)]
+    for tensor, found in zip(tensors, gradients, strict=True):
+        values = tensor.numpy().copy()
+        for position in rng.choice(values.size, min(values.size, 5), replace=False):
+            results = []
+            for step in (1e-5, -1e-5):
+                moved = values.copy()
+                moved.ravel()[position] += step
+                tensor.assign(double(moved)).realize()
+                results.append(loss().item())
+            tensor.assign(double(values)).realize()
+            numeric = (results[0] - results[1]) / 2e-5
+            # Central differences in float64: 1e-10 of curvature and 1e-11 of rounding.
+            assert found[position] == pytest.approx(numeric, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_output_is_the_sum_of_the_edges_and_the_bias(name):
+    layer = LAYERS[name](np.random.default_rng(1))
+    if layer.bias is not None:
+        layer.bias.assign(Tensor([1.0, 2.0, 3.0, 4.0])).realize()
+    x = Tensor(np.random.default_rng(2).uniform(-1, 1, (7, 3)).astype(np.float32))
+    total = layer.edges(x).numpy().sum(axis=1) + (0 if layer.bias is None else layer.bias.numpy())
+    np.testing.assert_allclose(layer(x).numpy(), total, atol=1e-5)
+
+
+def test_layer_follows_its_formula():
+    rng = np.random.default_rng(3)
+    layer = KANLayer(2, 3, BSpline(5, 3), rng=rng)
+    x = rng.uniform(-1, 1, (11, 2)).astype(np.float32)
+    phi = layer.basis(Tensor(x)).numpy()
+    spline = np.einsum("bin,ino->bio", phi, layer.coefficients.numpy())
+    silu = (x / (1 + np.exp(-x)))[:, :, None]
+    expected = (layer.spline_weight.numpy() * spline + layer.base_weight.numpy() * silu).sum(axis=1)
+    np.testing.assert_allclose(layer(Tensor(x)).numpy(), expected, atol=1e-5)
+
+
+@given(lead=st.lists(st.integers(1, 3), max_size=3), edge=st.booleans())
+def test_drop_in_for_a_dense_layer(lead, edge):
+    layer = EdgeTanh(2, 3) if edge else KANLayer(2, 3)
+    assert layer(Tensor.zeros(*lead, 2)).shape == (*lead, 3)
+
+
+def test_bases_own_state_that_no_optimiser_moves():
+    knots = np.linspace(-2.2, 2.2, 12)
+    layer = KANLayer(2, 1, BSpline(5, 3, knots=knots))
+    assert "basis.knots" in get_state_dict(layer)
+    assert len(learnable(layer)) == 4  # coefficients, spline weight, base weight, bias
+
+
+@pytest.mark.parametrize("name", INITIALISERS)
+def test_initial_scale_follows_fan_in(name):
+    draw = INITIALISERS[name]
+    few, many = (draw(np.random.default_rng(0), (n, 3, n)).std() for n in (16, 256))
+    power = 1.0 if name == "siren-first" else 0.5
+    assert few / many == pytest.approx(16**power, rel=0.1)
+
+
+def test_the_seed_fixes_the_start():
+    first, again, other = (KANLayer(3, 2, rng=np.random.default_rng(s)) for s in (5, 5, 6))
+    assert (first.coefficients.numpy() == again.coefficients.numpy()).all()
+    assert (first.coefficients.numpy() != other.coefficients.numpy()).any()
+
+
+def test_share_of_inputs_outside_the_grid():
+    layer = KANLayer(2, 1)
+    assert layer.outside(Tensor([[0.0, 2.0], [0.5, -0.5]])).item() == pytest.approx(0.25)
+
+
+def test_nan_in_one_sample_stays_there():
+    layer = KANLayer(2, 3, base=None)
+    y = layer(Tensor([[0.1, float("nan")], [0.1, 0.2]])).numpy()
+    assert np.isnan(y[0]).all() and np.isfinite(y[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: KANLayer(2, 3)(Tensor.zeros(4, 3)), r"\(4, 3\).*must be 2"),
+        (lambda: EdgeTanh(2, 3)(Tensor.zeros(4, 3)), r"\(4, 3\).*must be 2"),
+        (lambda: KANLayer(2, 3)(Tensor([[1, 2]])), "floating-point"),
+        (lambda: KANLayer(0, 3), "at least 1"),
+        (lambda: KANLayer(2, 3, base="sin"), "choose from " + ", ".join(FUNCTIONS)),
+        (lambda: KANLayer(2, 3, initialiser="xavier"), "choose from " + ", ".join(INITIALISERS)),
+    ],
+)
+def test_bad_arguments_are_one_line(make, message):
+    with pytest.raises(UserError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value)

@@ -1,0 +1,115 @@
+"""Networks, their sizes, and the search for widths."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tinygrad import Tensor
+
+from tinykan import (
+    KAN,
+    MLP,
+    BSpline,
+    EdgeTanhNetwork,
+    Linear,
+    Network,
+    Polynomial,
+    Predictor,
+    Sines,
+    Siren,
+    UserError,
+    parameter_count,
+    widths_for,
+)
+from tinykan.models import MODELS, build
+
+
+def test_mlp_is_a_dense_network():
+    model = MLP([2, 5, 1], activation="tanh", seed=1)
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    (w1, b1), (w2, b2) = ((la.coefficients.numpy()[:, 0], la.bias.numpy()) for la in model.layers)
+    np.testing.assert_allclose(model(Tensor(x)).numpy(), np.tanh(x @ w1 + b1) @ w2 + b2, atol=1e-6)
+
+
+def test_siren_keeps_the_spread_of_its_activations():
+    """Theorem 1.8 of the paper: pre-activations of unit variance at every depth."""
+    model = Siren([2, 256, 256, 256, 1])
+    x = np.random.default_rng(0).uniform(-1, 1, (512, 2)).astype(np.float32)
+    for values in model.trace(Tensor(x))[2:-1]:
+        assert values.numpy().std() == pytest.approx(np.sqrt(0.5), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        (KAN([2, 5, 1], BSpline(5, 3)), 15 * (8 + 2) + 6),
+        (KAN([2, 5, 1], BSpline(5, 3), base=None, spline_weight=False, bias=False), 15 * 8),
+        (
+            KAN([2, 5, 1], [BSpline(5, 3), Polynomial(2)], base=None, spline_weight=False),
+            10 * 8 + 5 * 2 + 6,
+        ),
+        (MLP([2, 5, 1]), 15 + 6),
+        (EdgeTanhNetwork([2, 5, 1]), 15 * 3 + 6),
+        (KAN([16, 5, 1], encoding=Sines(2, 8)), 85 * 10 + 6),
+    ],
+    ids=lambda v: str(v) if isinstance(v, int) else v.shape,
+)
+def test_parameter_count(model, count):
+    assert parameter_count(model) == count
+    assert model(Tensor.zeros(3, model.in_features)).shape == (3, 1)
+
+
+@given(
+    parameters=st.integers(10_000, 300_000),
+    depth=st.integers(1, 5),
+    in_features=st.integers(1, 40),
+    basis=st.sampled_from([Linear(), Polynomial(2), BSpline(5, 3)]),
+)
+def test_widths_meet_the_budget(parameters, depth, in_features, basis):
+    widths = widths_for(parameters, depth, basis, in_features, 1)
+    per_edge = basis.n_functions + 2
+    count = sum(o * (i * per_edge + 1) for i, o in pairwise(widths))
+    assert abs(count - parameters) <= 0.02 * parameters
+    assert widths[0] == in_features and widths[-1] == 1 and len(widths) == depth + 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("parameters", [1000, 10_000, 66_000])
+def test_every_model_meets_the_budget(name, parameters):
+    model = build(name, 2, 1, parameters, 2, encoding=Sines(2, 4))
+    assert abs(parameter_count(model) - parameters) <= 0.02 * parameters
+
+
+def test_predictor_takes_any_number_of_points():
+    model = MLP([2, 3, 1])
+    x = np.random.default_rng(0).uniform(-1, 1, (10, 2)).astype(np.float32)
+    predict = Predictor(model, chunk=4)
+    np.testing.assert_allclose(predict(x), model(Tensor(x)).numpy(), atol=1e-6)
+    np.testing.assert_allclose(predict(x[:1]), model(Tensor(x)).numpy()[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: widths_for(3, 2, BSpline(5, 3), 2, 1),
+            "within 2 % of 3 parameters; the nearest, 2-1-1-1",
+        ),
+        (lambda: widths_for(0, 2, Linear(), 2, 1), "at least 1"),
+        (lambda: KAN([3]), "at least an input and an output"),
+        (lambda: KAN([3, 2, 1], [BSpline(5, 3)]), "1 bases for 2 layers"),
+        (lambda: KAN([2, 1])(Tensor.zeros(3, 5)), "must be 2"),
+        (lambda: KAN([3, 1], encoding=Sines(2, 8)), "gives 16 features"),
+        (lambda: MLP([2, 1], activation="swish"), "unknown activation 'swish'; choose from"),
+        (lambda: build("foo", 2, 1, 1000, 2), "unknown model 'foo'; choose from tanh"),
+        (lambda: Network(MLP([2, 3]).layers + MLP([4, 1]).layers), "takes 4"),
+    ],
+)
+def test_bad_arguments_are_one_line(make, message):
+    with pytest.raises(UserError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value).replace("\n  ", " ")

@@ -1,0 +1,144 @@
+"""The scripts themselves, on a tiny budget, as a user would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from tinykan import Predictor, load, load_image, metrics, render
+from tinykan.models import MODELS
+
+CAMERA = ROOT / "images" / "camera.png"
+TINY = ["--size", 24, "--steps", 12, "--batch", 256, "--parameters", 800, "--depth", 2]
+
+
+def test_fit_image_writes_everything_and_the_model_alone_repeats_it(script, tmp_path):
+    out = tmp_path / "run"
+    result = script("fit_image.py", CAMERA, *TINY, "--encoding", "none", "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0].startswith("device ")
+    assert result.stdout.splitlines()[-1].startswith("psnr ")
+    names = {
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "summary.json",
+        "reconstruction.png",
+        "comparison.png",
+        "loss.png",
+        "progress.gif",
+    }
+    assert {p.name for p in out.iterdir()} == names
+    summary = json.loads((out / "summary.json").read_text())
+    keys = (
+        "psnr ssim mse parameters steps compile_seconds train_seconds device renderer versions seed"
+    )
+    assert {*keys.split(), "config"} <= summary.keys()
+    assert summary["config"] == json.loads((out / "config.json").read_text())
+    assert abs(summary["parameters"] - 800) <= 16 and summary["steps"] == 12
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 12 and rows[-1]["loss"] < rows[0]["loss"]
+
+    image = load_image(CAMERA, size=24)
+    fitted = render(Predictor(load(out / "model.safetensors"), chunk=256), 24, 24)
+    assert metrics.psnr(fitted, image) == pytest.approx(summary["psnr"], abs=1e-6)
+    with Image.open(out / "reconstruction.png") as picture:
+        assert picture.size == (24, 24)
+    with Image.open(out / "progress.gif") as animation:
+        assert animation.n_frames > 5
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_fits_an_image_in_colour(script, tmp_path, model):
+    options = ["--model", model, "--color", "--quiet", "--encoding", "nerf", "--parameters", 2000]
+    result = script("fit_image.py", CAMERA, *TINY, *options, "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "" or result.stderr.startswith("warning: ")
+    assert len(result.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("function", ["zigzag", "product_sqrt"])
+def test_fit_function_draws_fit_and_edges(script, tmp_path, function):
+    options = ["--function", function, "--steps", 12, "--intervals", 5, "--parameters", 400]
+    result = script("fit_function.py", *options, "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("rmse ")
+    for name in ("fit.png", "activations.png", "loss.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 1
+
+
+def bad_image(tmp_path, kind: str):
+    path = tmp_path / "bad.png"
+    if kind == "text":
+        path.write_text("no image")
+    elif kind == "truncated":
+        path.write_bytes(CAMERA.read_bytes()[:5000])
+    elif kind == "dot":
+        Image.new("L", (1, 1)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "truncated", "dot"])
+def test_bad_images_end_in_one_line(script, tmp_path, kind):
+    result = script("fit_image.py", bad_image(tmp_path, kind), "--out", tmp_path / "out")
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1 and "bad.png" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--parameters", 3], 1, "within 2 % of 3 parameters"),
+        (["--steps", -1], 2, "argument --steps: -1 is below the least allowed, 1"),
+        (["--steps", "many"], 2, "'many' is not a whole number"),
+        (["--model", "foo"], 2, "invalid choice: 'foo'"),
+        (["--lr", "nan"], 2, "nan"),
+        (["--lr", "0"], 1, "learning rate 0.0"),
+        (["--seed", "-3"], 2, "-3"),
+        (["--device", "FOO"], 1, "device 'FOO' is not available here; these are:"),
+        (["--order", "9"], 1, "order 9 must be a whole number from 1 to 5"),
+        (["--steps", "5", "--warmup", "9"], 1, "warm-up of 9 steps"),
+        (["--nonsense"], 2, "--nonsense"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(script, tmp_path, options, status, message):
+    result = script("fit_image.py", CAMERA, "--size", 16, "--out", tmp_path / "out", *options)
+    assert result.returncode == status, result.stderr
+    assert len(result.stderr.splitlines()) == 1 and message in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["a file is in the way", "read-only"])
+def test_a_folder_that_cannot_be_written_ends_in_one_line(script, tmp_path, kind):
+    place = tmp_path / "place"
+    if kind == "read-only":
+        if os.geteuid() == 0:
+            place = "/proc/tinykan"  # root may write anywhere but there
+        else:
+            place.mkdir(mode=0o555)
+            place = place / "out"
+    else:
+        place.write_text("taken")
+    result = script("fit_image.py", CAMERA, *TINY, "--out", place)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1 and "cannot write to" in result.stderr
+
+
+def test_divergence_keeps_what_was_reached_and_fails(script, tmp_path):
+    options = ["--model", "relu", "--lr", 1e30, "--schedule", "constant"]
+    result = script("fit_image.py", CAMERA, *TINY, *options, "--out", tmp_path, "--quiet")
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1 and "diverged by step" in result.stderr
+    assert (tmp_path / "comparison.png").exists() and load(tmp_path / "model.safetensors")
+
+
+def test_help_names_every_option_and_its_default(script):
+    text = script("fit_image.py", "--help").stdout
+    for flag in ("--model", "--parameters", "--size", "--color", "--encoding", "--device", "--out"):
+        assert flag in text
+    assert "(default: 10000)" in text

@@ -1,0 +1,118 @@
+"""The loop: that it learns, that its Adam is Adam, that a seed fixes it, and that it stops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tinygrad import Tensor, dtypes
+from tinygrad.nn.optim import Adam as ReferenceAdam
+
+from tinykan import KAN, MLP, BSpline, DivergenceError, Polynomial, UserError, batches, fit
+from tinykan.layers import learnable
+from tinykan.training import learning_rates, mean_squared_error
+
+X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+Y = np.sin(3 * X)
+
+
+def test_a_spline_learns_a_sine():
+    model = KAN([1, 1], BSpline(8, 3))
+    history = fit(model, batches(X, Y), steps=200, learning_rate=0.05, progress=False)
+    assert history.losses[-1] < 1e-4 < history.losses[0]
+    assert np.abs(model(Tensor(X)).numpy() - Y).max() < 0.05
+    assert history.steps[-1] == 200 and history.train_seconds > 0 and history.compile_seconds > 0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_adam_is_tinygrads(schedule):
+    ours, theirs = MLP([1, 8, 1], seed=3), MLP([1, 8, 1], seed=3)
+    fit(ours, batches(X, Y), steps=30, learning_rate=0.02, schedule=schedule, progress=False)
+    rates = learning_rates(0.02, 30, schedule)
+    x, y, weights = Tensor(X), Tensor(Y), learnable(theirs)
+    with Tensor.train():
+        optimiser = ReferenceAdam(weights, lr=0.02)
+        for rate in rates:
+            optimiser.lr.assign(Tensor([rate], dtype=optimiser.lr.dtype))
+            optimiser.zero_grad()
+            mean_squared_error(theirs(x), y).backward()
+            optimiser.step()
+    for a, b in zip(learnable(ours), weights, strict=True):
+        # 30 steps of 0.02 each; the corrections are applied in another order.
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
+
+
+def test_one_seed_gives_the_same_bits():
+    def run(seed: int) -> tuple[list[float], list[np.ndarray]]:
+        model = KAN([1, 4, 1], seed=seed)
+        history = fit(model, batches(X, Y, 16, seed), steps=40, progress=False)
+        return history.losses, [w.numpy().copy() for w in learnable(model)]
+
+    (losses, weights), (again, weights_again), (other, _) = run(1), run(1), run(2)
+    assert losses == again and losses != other
+    assert all((a == b).all() for a, b in zip(weights, weights_again, strict=True))
+
+
+def test_schedules():
+    cosine = learning_rates(1.0, 100, "cosine", warmup=10)
+    assert cosine[0] == pytest.approx(1 / 11) and cosine[9] == pytest.approx(10 / 11)
+    assert cosine[10] == 1.0 and cosine[-1] < 1e-3 and (np.diff(cosine[10:]) < 0).all()
+    assert (learning_rates(0.5, 10, "constant") == 0.5).all()
+
+
+def test_divergence_keeps_the_last_good_weights():
+    model = MLP([1, 8, 1], activation="identity")
+    before = [w.numpy().copy() for w in learnable(model)]
+    with pytest.raises(
+        DivergenceError, match=r"diverged by step \d+ .*lower learning rate"
+    ) as error:
+        fit(model, batches(X, Y), steps=100, learning_rate=1e6, schedule="constant", progress=False)
+    assert "\n" not in str(error.value)
+    after = [w.numpy() for w in learnable(model)]
+    assert all(np.isfinite(w).all() for w in after)
+    assert all((a == b).all() for a, b in zip(after, before, strict=True))
+
+
+def test_nan_in_the_data_stops_the_run():
+    y = Y.copy()
+    y[3] = np.nan
+    model = MLP([1, 4, 1])
+    with pytest.raises(DivergenceError, match="nan"):
+        fit(model, batches(X, y), steps=10, progress=False)
+    assert all(np.isfinite(w.numpy()).all() for w in learnable(model))
+
+
+def test_random_batches_come_from_the_data():
+    sample = batches(X, Y, 32, seed=0)
+    x, y = (t.numpy() for t in sample(Tensor([0], dtype=dtypes.int32)))
+    assert x.shape == (32, 1) and np.isin(x, X).all() and len(np.unique(x)) > 15
+    np.testing.assert_allclose(y, np.sin(3 * x), atol=1e-6)
+
+
+def test_warns_once_when_inputs_leave_the_grid(capsys):
+    fit(KAN([1, 1]), batches(3 * X, Y), steps=4, log_every=1, progress=False)
+    assert capsys.readouterr().err.count("% of the inputs of layer 1 are outside its grid") == 1
+    fit(KAN([1, 1]), batches(X, Y), steps=4, log_every=1, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_shows_loss_speed_and_time_left(capsys):
+    fit(KAN([1, 1], Polynomial(2)), batches(X, Y), steps=30, progress=True)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("step 30/30  loss ") and "steps/s" in last and "0:00 left" in last
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "0 steps"),
+        ({"learning_rate": -1.0}, "learning rate -1.0"),
+        ({"learning_rate": float("nan")}, "learning rate nan"),
+        ({"schedule": "linear"}, "choose from constant, cosine"),
+        ({"steps": 5, "warmup": 5}, "warm-up of 5"),
+    ],
+)
+def test_bad_arguments_are_one_line(options, message):
+    with pytest.raises(UserError, match=message):
+        fit(MLP([1, 1]), batches(X, Y), **options)
+    with pytest.raises(UserError, match="2 inputs and 3 targets"):
+        batches(X[:2], Y[:3])

@@ -1,0 +1,61 @@
+"""Kolmogorov-Arnold networks in tinygrad: one layer, interchangeable bases, one training loop."""
+
+from tinykan import device
+from tinykan.basis import Basis, BSpline, Linear, Polynomial
+from tinykan.checkpoint import CheckpointError, load, save
+from tinykan.device import DeviceError
+from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Sines
+from tinykan.errors import UserError
+from tinykan.images import ImageError, load_image, pixel_sampler, render, save_image
+from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.networks import (
+    KAN,
+    MLP,
+    EdgeTanhNetwork,
+    Network,
+    Predictor,
+    Siren,
+    parameter_count,
+    widths_for,
+)
+from tinykan.training import DivergenceError, History, batches, fit
+
+__all__ = [
+    "KAN",
+    "MLP",
+    "BSpline",
+    "Basis",
+    "CheckpointError",
+    "DeviceError",
+    "DivergenceError",
+    "EdgeTanh",
+    "EdgeTanhNetwork",
+    "Encoding",
+    "Gaussian",
+    "History",
+    "ImageError",
+    "KANLayer",
+    "Linear",
+    "NeRF",
+    "Network",
+    "Polynomial",
+    "Predictor",
+    "Raw",
+    "Sines",
+    "Siren",
+    "UserError",
+    "batches",
+    "fit",
+    "load",
+    "load_image",
+    "parameter_count",
+    "pixel_sampler",
+    "render",
+    "save",
+    "save_image",
+    "widths_for",
+]
+
+# Before the first tensor: left alone, tinygrad may choose OpenCL on the CPU, or a compiler that is
+# not installed. A device that the user named is checked when it is selected, by name, in a script.
+device.select_by_default()

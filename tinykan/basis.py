@@ -1,0 +1,245 @@
+"""The univariate bases: what stands on the edges of a network.
+
+A basis maps `[..., in]` to `[..., in, n_functions]`. Its gradient is not derived through its
+evaluation but written down, in `derivative`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from tinygrad import Tensor, dtypes
+
+from tinykan.errors import UserError
+
+
+class Basis:
+    """Functions phi_1 .. phi_n of one variable, with derivatives.
+
+    A subclass gives `n_functions`, `evaluate` and `derivative`; bases are immutable, and compare
+    and print by their options.
+    """
+
+    domain: tuple[float, float] | None = (
+        None  # where the functions are meant to be used, if bounded
+    )
+
+    @property
+    def n_functions(self) -> int:
+        raise NotImplementedError
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        """Values `[..., in, n_functions]` at `x` `[..., in]`."""
+        raise NotImplementedError
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """d phi_n / dx `[..., in, n_functions]` at `x` `[..., in]`."""
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Values `[..., in, n_functions]`; differentiable once, through `derivative`."""
+        fixed = x.detach()
+        # The second term is zero and costs nothing: x - fixed folds away when the kernel is
+        # compiled. It is there for the backward pass, where it contributes the derivative.
+        return self.evaluate(fixed) + self.derivative(fixed) * (x - fixed).unsqueeze(-1)
+
+    def outside(self, x: Tensor) -> Tensor:
+        """For each entry of `x`, whether it lies outside the domain."""
+        if self.domain is None:
+            return x != x
+        low, high = self.domain
+        return (x < low) + (x > high) > 0
+
+
+@dataclass(frozen=True)
+class Linear(Basis):
+    """phi(x) = x: a layer on it is the dense layer of an MLP."""
+
+    @property
+    def n_functions(self) -> int:
+        return 1
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(-1)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(-1).const_like(1.0)
+
+
+@dataclass(frozen=True)
+class Polynomial(Basis):
+    """x, x^2, ..., x^degree, without the constant, which is the layer's bias.
+
+    With tanh on the nodes, degree 2 is the cheap learnable activation tanh(a x^2 + b x).
+    """
+
+    degree: int = 2
+
+    def __post_init__(self) -> None:
+        _check_integer("degree", self.degree, 1, 8)
+
+    @property
+    def n_functions(self) -> int:
+        return self.degree
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        return Tensor.stack(*[_power(x, n) for n in range(1, self.degree + 1)], dim=-1)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return Tensor.stack(*[n * _power(x, n - 1) for n in range(1, self.degree + 1)], dim=-1)
+
+
+@dataclass(frozen=True)
+class BSpline(Basis):
+    """B-splines of `order` (degree of the pieces, 1 to 5) on `intervals` intervals, as in PyKAN.
+
+    Without `knots` they are uniform on `domain`, and extended beyond it by `order` more intervals
+    on each side: `intervals + order` functions, summing to 1 on the domain and falling to 0 within
+    the extension. `knots`, for other grids, are complete non-decreasing knot vectors of
+    `intervals + 2 order + 1` entries, one for each input `[in, knots]` or one for all `[knots]`;
+    the domain is then each input's own, from knot `order` to knot `order + intervals`.
+
+    Uniform splines are evaluated in closed form: with v the distance to the centre of a function in
+    units of the knot spacing, the cardinal B-spline of order k is
+        B(v) = 1/k! sum_j (-1)^j binomial(k+1, j) max(0, (k+1)/2 - j - |v|)^k,   0 <= j <= k/2
+    (de Boor, A Practical Guide to Splines, ch. IX, using the symmetry, without which float32 loses
+    four digits). Others use the recursion of Cox and de Boor.
+
+    >>> BSpline(5, 3)(Tensor([[0.1, 0.2]])).shape
+    (1, 2, 8)
+    """
+
+    intervals: int = 5
+    order: int = 3
+    domain: tuple[float, float] = (-1.0, 1.0)
+    knots: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_integer("intervals", self.intervals, 1, 100_000)
+        _check_integer("order", self.order, 1, 5)
+        low, high = self.domain
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UserError(f"domain {self.domain} must be two finite numbers, the lower one first")
+        if self.knots is not None:
+            object.__setattr__(self, "knots", self._checked_knots(self.knots))
+
+    def _checked_knots(self, knots: Tensor | np.ndarray | list) -> Tensor:
+        tensor = (
+            knots
+            if isinstance(knots, Tensor)
+            else Tensor(np.asarray(knots), dtype=dtypes.default_float)
+        )
+        if tensor.ndim == 1:
+            tensor = tensor.unsqueeze(0)
+        expected = self.intervals + 2 * self.order + 1
+        if tensor.ndim != 2 or tensor.shape[1] != expected:
+            raise UserError(
+                f"knots of shape {tensor.shape}: {self.intervals} intervals of order {self.order} "
+                f"need [in, {expected}] or [{expected}]"
+            )
+        values = tensor.numpy()
+        if not np.isfinite(values).all() or (np.diff(values, axis=1) < 0).any():
+            raise UserError("knots must be finite and must not decrease")
+        return tensor.contiguous().realize().is_param_(False)
+
+    @property
+    def n_functions(self) -> int:
+        return self.intervals + self.order
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        if self.knots is not None:
+            return self._recursion(x, self.order)
+        _, distance = self._offsets(x)
+        terms = [self._weight(j) * _power(r, self.order) for j, r in self._truncated(distance)]
+        return sum(terms[1:], terms[0])
+
+    def derivative(self, x: Tensor) -> Tensor:
+        if self.knots is not None:
+            return self._recursion_derivative(x)
+        k = self.order
+        offset, distance = self._offsets(x)
+        terms = [
+            k * self._weight(j) * (_power(r, k - 1) if k > 1 else (r > 0).cast(x.dtype))
+            for j, r in self._truncated(distance)
+        ]
+        slope = sum(terms[1:], terms[0]) / self._spacing
+        return (offset < 0).where(slope, -slope)
+
+    def outside(self, x: Tensor) -> Tensor:
+        if self.knots is None:
+            return super().outside(x)
+        low, high = self.knots[:, self.order], self.knots[:, self.order + self.intervals]
+        return (x < low) + (x > high) > 0
+
+    @property
+    def _spacing(self) -> float:
+        return (self.domain[1] - self.domain[0]) / self.intervals
+
+    def _weight(self, j: int) -> float:
+        return (-1) ** j * math.comb(self.order + 1, j) / math.factorial(self.order)
+
+    def _offsets(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Signed and absolute distance to each function's centre, in units of the spacing.
+
+        Measured from the middle of the domain, where centres are exact half-integers and x - middle
+        loses nothing, so that one rounding remains.
+        """
+        low, high = self.domain
+        position = ((x - (low + high) / 2) / self._spacing).unsqueeze(-1)
+        centres = Tensor.arange(self.n_functions).cast(x.dtype) - (self.n_functions - 1) / 2
+        offset = position - centres
+        return offset, offset.abs()
+
+    def _truncated(self, distance: Tensor) -> list[tuple[int, Tensor]]:
+        # Written so that NaN stays NaN: a comparison with NaN is false.
+        edges = [(j, (self.order + 1) / 2 - j) for j in range(self.order // 2 + 1)]
+        return [(j, (distance > edge).where(0.0, edge - distance)) for j, edge in edges]
+
+    def _recursion(self, x: Tensor, order: int) -> Tensor:
+        """All B-splines of `order` on the knots, `[..., in, knots - order - 1]`."""
+        knots, x = self._knots_like(x), x.unsqueeze(-1)
+        # Steps are half-open to the right, except that the last interval also holds its right end.
+        # Floats, not booleans: tinygrad 0.13's x86 renderer mixes up byte registers that spill.
+        at_knot = (x == knots).cast(x.dtype) * (knots < knots[:, -1:]).cast(x.dtype)
+        step = (x > knots).cast(x.dtype) + at_knot
+        values = step[..., :-1] - step[..., 1:]
+        for p in range(1, order + 1):
+            rising = (x - knots[:, : -p - 1]) * _reciprocal(knots[:, p:-1] - knots[:, : -p - 1])
+            falling = (knots[:, p + 1 :] - x) * _reciprocal(knots[:, p + 1 :] - knots[:, 1:-p])
+            values = rising * values[..., :-1] + falling * values[..., 1:]
+        return (x != x).where(x, values)
+
+    def _recursion_derivative(self, x: Tensor) -> Tensor:
+        """k (B[n, k-1] / (t[n+k] - t[n]) - B[n+1, k-1] / (t[n+k+1] - t[n+1])), de Boor ch. X."""
+        k, knots = self.order, self._knots_like(x)
+        lower = self._recursion(x, k - 1) * _reciprocal(knots[:, k:] - knots[:, :-k])
+        return k * (lower[..., :-1] - lower[..., 1:])
+
+    def _knots_like(self, x: Tensor) -> Tensor:
+        assert self.knots is not None
+        if self.knots.shape[0] not in (1, x.shape[-1]):
+            raise UserError(f"knots for {self.knots.shape[0]} inputs met {x.shape[-1]} inputs")
+        return self.knots.cast(x.dtype)
+
+
+BASES: dict[str, type[Basis]] = {basis.__name__: basis for basis in (Linear, Polynomial, BSpline)}
+
+
+def _check_integer(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise UserError(f"{name} {value!r} must be a whole number from {low} to {high}")
+
+
+def _power(x: Tensor, exponent: int) -> Tensor:
+    """x^exponent by multiplication, with 0^0 = 1."""
+    if exponent < 2:
+        return x if exponent else x.const_like(1.0)
+    half = _power(x, exponent // 2)
+    return half * half * x if exponent % 2 else half * half
+
+
+def _reciprocal(width: Tensor) -> Tensor:
+    """1 / width, and 0 for the empty intervals of repeated knots, whose functions are 0."""
+    return (width > 0).where((width > 0).where(width, 1.0).reciprocal(), 0.0)

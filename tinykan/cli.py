@@ -1,0 +1,112 @@
+"""Command lines from dataclasses, and one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, field, fields
+from typing import Any, NoReturn, TypeVar
+
+from tinykan.errors import UserError
+
+Config = TypeVar("Config")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Iterable[str] | None = None,
+    minimum: float | None = None,
+    positional: bool = False,
+) -> Any:
+    """A dataclass field that `parse` turns into a flag; required if the default is MISSING."""
+    metadata = {
+        "help": help,
+        "choices": choices and list(choices),
+        "minimum": minimum,
+        "positional": positional,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def parse(config: type[Config], arguments: list[str] | None = None) -> Config:
+    """An instance of the dataclass `config` from the command line; bad arguments end the process
+    with one line on standard error and status 2."""
+    parser = _Parser(
+        description=config.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    hints = typing.get_type_hints(config)
+    for item in fields(config):  # type: ignore[arg-type]
+        kind, about = _value_type(hints[item.name]), item.metadata
+        flag = item.name if about["positional"] else "--" + item.name.replace("_", "-")
+        explained = about["help"]
+        if item.default not in (MISSING, None, False):
+            explained += f" (default: {item.default})"
+        if kind is bool:
+            parser.add_argument(flag, action="store_true", help=explained)
+            continue
+        keywords = {
+            "help": explained,
+            "type": _number(kind, about["minimum"]),
+            "choices": about["choices"],
+        }
+        if not about["positional"]:
+            metavar = None if about["choices"] else {int: "N", float: "X"}.get(kind, "NAME")
+            keywords |= {"default": item.default, "metavar": metavar}
+        elif item.default is not MISSING:
+            keywords |= {"nargs": "?", "default": item.default}
+        parser.add_argument(flag, **keywords)
+    return config(**vars(parser.parse_args(arguments)))
+
+
+def run(main: Callable[[Config], None], config: type[Config]) -> NoReturn:
+    """Parses the command line, calls `main`, and exits: 0, or 1 with one line for a UserError or a
+    failure of the file system, or 130 after Ctrl-C."""
+    try:
+        main(parse(config))
+    except UserError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    sys.exit(0)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _fail(message, 2)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(
+        f"\n{sys.argv[0]}: {message}" if sys.stderr.isatty() else f"{sys.argv[0]}: {message}",
+        file=sys.stderr,
+    )
+    sys.exit(status)
+
+
+def _value_type(hint: Any) -> type:
+    """int for `int | None`."""
+    if isinstance(hint, types.UnionType):
+        return next(a for a in typing.get_args(hint) if a is not type(None))
+    return hint
+
+
+def _number(kind: type, minimum: float | None) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            article = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {article}") from None
+        if minimum is not None and not value >= minimum:
+            raise argparse.ArgumentTypeError(f"{text} is below the least allowed, {minimum}")
+        return value
+
+    return convert

@@ -1,0 +1,109 @@
+"""Which tinygrad device and renderer this process uses: decided once, before the first tensor."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from tinygrad import Context, Device, Tensor
+from tinygrad.helpers import DEV, Target
+
+from tinykan.errors import UserError
+
+# In the order of preference. OpenCL comes last and only with a real GPU behind it: an OpenCL
+# implementation on the CPU (PoCL) is slower than tinygrad's own CPU device.
+ACCELERATORS = ("METAL", "AMD", "NV", "CUDA", "QCOM", "CL")
+CPU_RENDERERS = ("CLANGJIT", "LLVM", "X86")
+# Only when asked for by name: WebGPU without a working driver can return garbage, and the Python
+# emulator is for tests.
+ON_REQUEST = ("CL", "WEBGPU", "PYTHON")
+
+
+class DeviceError(UserError):
+    """A device that was asked for does not exist or does not work here."""
+
+
+def select(name: str | None = None) -> str:
+    """Makes `name` (`"CPU"`, `"CPU:LLVM"`, `"CUDA"`, ...) the default device; gives its full name.
+
+    Without a name the `DEV` environment variable decides; without that, the first accelerator that
+    works, else the CPU with the best renderer that works. Raises DeviceError, listing the devices
+    that do work, if the one asked for does not.
+    """
+    wanted = name.strip() if name else repr(DEV)
+    candidates = list(_expand(wanted)) if wanted else list(_automatic())
+    for candidate in candidates:
+        if _works(candidate):
+            DEV.value = candidate
+            return candidate
+    if not wanted:
+        raise DeviceError("no tinygrad device works on this machine")
+    usable = [c for c in (*_automatic(), *ON_REQUEST) if _works(c)]
+    raise DeviceError(
+        f"device {wanted!r} is not available here; these are: {', '.join(dict.fromkeys(usable))}"
+    )
+
+
+def select_by_default() -> None:
+    """What `select` does without a name, unless `DEV` names a device in full: that is tinygrad's to
+    open, or to refuse when it is first used."""
+    if repr(DEV).upper() in ("", "CPU"):
+        select()
+
+
+def describe() -> dict[str, str]:
+    """The device in use, its renderer and its architecture, for the record of a run."""
+    device = Device[Device.DEFAULT]
+    renderer = device._renderer_name(type(device.renderer))
+    return {"device": Device.DEFAULT, "renderer": renderer, "machine": platform.machine()}
+
+
+def summary() -> str:
+    """The device in one line, to be printed at the start of a run."""
+    about = describe()
+    return f"device {about['device']}, renderer {about['renderer']}, tinygrad {version('tinygrad')}"
+
+
+def _automatic() -> Iterator[str]:
+    yield from (name for name in ACCELERATORS if name != "CL" or _opencl_is_a_gpu())
+    yield from _expand("CPU")
+
+
+def _expand(wanted: str) -> Iterator[str]:
+    """`CPU` alone stands for its renderers: tinygrad's own choice is the first that can be named,
+    which fails at the first kernel where its compiler is missing."""
+    if wanted.upper() == "CPU":
+        yield from (f"CPU:{renderer}" for renderer in CPU_RENDERERS)
+    else:
+        yield wanted
+
+
+def _works(candidate: str) -> bool:
+    """Runs a small kernel with vector loads and stores (libLLVM before 16 compiles scalar code
+    only), past the kernel cache, which would hide a missing compiler."""
+    values = np.linspace(-2, 2, 64, dtype=np.float32)
+    try:
+        if Target.parse(candidate).device in ("", "DISK", "NPY", "NULL", "TINYFS"):
+            return False
+        with Context(DEV=candidate, CACHELEVEL=0):
+            result = (Tensor(values, device=Device.DEFAULT) * 2 + 1).numpy()
+    except Exception:  # each backend fails in its own way, and any failure means "not this one"
+        return False
+    return bool(np.array_equal(result, values * 2 + 1))
+
+
+def _opencl_is_a_gpu() -> bool:
+    import ctypes
+
+    try:
+        from tinygrad.runtime.autogen import opencl as cl
+
+        kind = ctypes.c_uint64()
+        opened: Any = Device["CL"]
+        cl.clGetDeviceInfo(opened.device_id, cl.CL_DEVICE_TYPE, 8, ctypes.byref(kind), None)
+        return bool(kind.value & cl.CL_DEVICE_TYPE_GPU)
+    except Exception:  # no loader, no platform, no device
+        return False

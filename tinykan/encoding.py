@@ -1,0 +1,124 @@
+"""Encodings: what a network is given for a coordinate in [-1, 1]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from tinygrad import Tensor, dtypes
+
+from tinykan.errors import UserError
+
+
+class Encoding:
+    """Maps `[..., in_features]` coordinates to `[..., out_features]` features."""
+
+    in_features: int
+
+    @property
+    def out_features(self) -> int:
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Raw(Encoding):
+    """The coordinates as they are."""
+
+    in_features: int = 2
+
+    @property
+    def out_features(self) -> int:
+        return self.in_features
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True)
+class Sines(Encoding):
+    """The seed's encoding: v becomes [v, sin(2^i pi (v + 1)) for i = 0 .. channels - 2]. Every
+    feature lies in [-1, 1], the grid of a spline."""
+
+    in_features: int = 2
+    channels: int = 8
+
+    def __post_init__(self) -> None:
+        _check_channels(self.channels, 1, 16)
+
+    @property
+    def out_features(self) -> int:
+        return self.in_features * self.channels
+
+    def __call__(self, x: Tensor) -> Tensor:
+        v = x.unsqueeze(-1)
+        if self.channels == 1:
+            return x
+        return v.cat((_octaves(v + 1, self.channels - 1)).sin(), dim=-1).flatten(-2)
+
+
+@dataclass(frozen=True)
+class NeRF(Encoding):
+    """Sines and cosines of 2^i pi v, i = 0 .. octaves - 1 (Mildenhall et al. 2020, eq. 4)."""
+
+    in_features: int = 2
+    octaves: int = 6
+
+    def __post_init__(self) -> None:
+        _check_channels(self.octaves, 1, 16)
+
+    @property
+    def out_features(self) -> int:
+        return 2 * self.in_features * self.octaves
+
+    def __call__(self, x: Tensor) -> Tensor:
+        angles = _octaves(x.unsqueeze(-1), self.octaves)
+        return angles.sin().cat(angles.cos(), dim=-1).flatten(-2)
+
+
+@dataclass(frozen=True)
+class Gaussian(Encoding):
+    """Random Fourier features: sines and cosines of 2 pi B v with B of `features` rows drawn from
+    N(0, scale^2) (Tancik et al. 2020, sec. 6). B is state, saved with the model."""
+
+    in_features: int = 2
+    features: int = 64
+    scale: float = 5.0
+    seed: int = 0
+    frequencies: Tensor = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_channels(self.features, 1, 65536)
+        rng = np.random.default_rng(self.seed)
+        drawn = rng.normal(0, self.scale, (self.in_features, self.features))
+        state = Tensor(drawn, dtype=dtypes.default_float).is_param_(False)
+        object.__setattr__(self, "frequencies", state)
+
+    @property
+    def out_features(self) -> int:
+        return 2 * self.features
+
+    def __call__(self, x: Tensor) -> Tensor:
+        angles = 2 * math.pi * (x @ self.frequencies)
+        return angles.sin().cat(angles.cos(), dim=-1)
+
+
+ENCODINGS: dict[str, type] = {
+    "none": Raw,
+    "seed": Sines,
+    "nerf": NeRF,
+    "gaussian": Gaussian,
+}
+
+
+def _octaves(v: Tensor, count: int) -> Tensor:
+    """pi 2^i v for i = 0 .. count - 1, along the last dimension."""
+    return v * (Tensor.arange(count).cast(v.dtype).exp2() * math.pi)
+
+
+def _check_channels(value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise UserError(f"an encoding of {value} channels: choose from {low} to {high}")

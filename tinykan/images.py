@@ -1,0 +1,166 @@
+"""Images: reading any kind, sampling inside the compiled step, rendering in chunks, writing.
+
+An image is an array `[height, width, channels]` of float32 in [-1, 1], with 1 (luminance) or 3
+(RGB) channels. Coordinates are (x, y) in [-1, 1]: -1 is the centre of the first column or row, 1
+that of the last.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tinygrad import Tensor, dtypes
+
+from tinykan.errors import UserError
+from tinykan.networks import Predictor
+from tinykan.sampling import uniform
+
+
+class ImageError(UserError):
+    """A file that cannot be read as an image, or an image that cannot be used."""
+
+
+def load_image(path: str | Path, *, size: int | None = None, color: bool = False) -> np.ndarray:
+    """Reads `path`: any mode and bit depth that Pillow opens, the first frame of an animation,
+    turned upright by its EXIF tag, transparency laid over white.
+
+    `size` makes the longer side that many pixels (Lanczos). Raises ImageError for what is missing,
+    unreadable, truncated or smaller than 2 x 2 pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                file.load()
+                upright = ImageOps.exif_transpose(file)
+                channels = _channels(upright, color)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path}: too large an image ({error})") from None
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError(f"{path}: not enough memory for this image") from None
+    except Exception as error:  # Pillow's decoders fail on broken files in every way there is
+        raise ImageError(f"{path}: not a readable image ({_one_line(error)})") from None
+    if size is not None:
+        channels = [_resized(channel, size) for channel in channels]
+    image = np.stack([np.asarray(channel, dtype=np.float32) for channel in channels], axis=-1)
+    if min(image.shape[:2]) < 2:
+        raise ImageError(
+            f"{path}: {image.shape[1]} x {image.shape[0]} pixels; at least 2 x 2 are needed"
+        )
+    if not np.isfinite(image).all():
+        raise ImageError(f"{path}: the image holds values that are not finite")
+    return np.clip(image, 0, 1) * 2 - 1
+
+
+def save_image(image: np.ndarray, path: str | Path) -> None:
+    """Writes `[height, width, channels]` in [-1, 1] as an 8-bit file of the kind `path` names."""
+    to_pillow(image).save(path)
+
+
+def to_pillow(image: np.ndarray) -> Image.Image:
+    """An 8-bit Pillow image of `[height, width, channels]` in [-1, 1]."""
+    pixels = np.round((np.clip(np.nan_to_num(image), -1, 1) + 1) * 127.5).astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def pixel_sampler(
+    image: np.ndarray, batch: int, seed: int, *, between: bool = False
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """A function of the step number, to be called inside the compiled step, that draws `batch`
+    random points with replacement: coordinates `[batch, 2]` and values `[batch, channels]`.
+
+    The points are pixel centres; `between` draws them anywhere in the image and interpolates
+    bilinearly.
+    """
+    height, width, channels = image.shape
+    pixels = Tensor(image.reshape(-1, channels)).realize()
+    extent = Tensor([width - 1.0, height - 1.0], dtype=dtypes.float32).realize()
+
+    def sample(step: Tensor) -> tuple[Tensor, Tensor]:
+        u = uniform(step, seed, (batch, 2))
+        position = u * extent if between else (u * (extent + 1)).floor().minimum(extent)
+        return position * (2 / extent) - 1, interpolate(
+            pixels, position.contiguous(), width, height
+        )
+
+    return sample
+
+
+def interpolate(pixels: Tensor, position: Tensor, width: int, height: int) -> Tensor:
+    """Bilinear interpolation of `pixels` `[height * width, channels]` at `position` `[n, 2]`,
+    (x, y) in pixels from the centre of the first one. Positions outside take the nearest edge."""
+    corner = position.floor()
+    fraction = position - corner
+    x, y = corner[:, 0].cast(dtypes.int32), corner[:, 1].cast(dtypes.int32)
+
+    def row(dx: int, dy: int) -> Tensor:
+        return pixels[(y + dy).clip(0, height - 1) * width + (x + dx).clip(0, width - 1)]
+
+    right, down = fraction[:, 0:1], fraction[:, 1:2]
+    upper = row(0, 0) * (1 - right) + row(1, 0) * right
+    lower = row(0, 1) * (1 - right) + row(1, 1) * right
+    return upper * (1 - down) + lower * down
+
+
+def coordinates(width: int, height: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+    """(x, y) of pixels `start` to `stop`, counted row by row `[stop - start, 2]`."""
+    index = np.arange(start, width * height if stop is None else stop)
+    row, column = np.divmod(index, width)
+    return np.stack([_axis(column, width), _axis(row, height)], axis=-1).astype(np.float32)
+
+
+def render_rows(predict: Predictor, width: int, height: int) -> Iterator[np.ndarray]:
+    """What a network makes of an image of any size, a bounded number of pixels at a time: runs of
+    consecutive pixels, row by row, `[n, channels]` each."""
+    for start in range(0, width * height, predict.chunk):
+        yield predict(coordinates(width, height, start, min(start + predict.chunk, width * height)))
+
+
+def render(predict: Predictor, width: int, height: int) -> np.ndarray:
+    """The same as one array `[height, width, channels]`."""
+    return np.concatenate(list(render_rows(predict, width, height))).reshape(height, width, -1)
+
+
+def _channels(image: Image.Image, color: bool) -> list[Image.Image]:
+    """The channels as float images with values in [0, 1]."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float32)
+        gray = Image.fromarray(values / np.float32(_full_scale(image.mode, values)))
+        return [gray] * 3 if color else [gray]
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(background, image)
+    image = image.convert("RGB" if color else "L") if image.mode != "L" or color else image
+    return [Image.fromarray(np.asarray(c).astype(np.float32) / 255) for c in image.split()]
+
+
+def _full_scale(mode: str, values: np.ndarray) -> float:
+    """What counts as white: modes I and F do not say, so the smallest usual range that fits."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    highest = float(values.max(initial=0))
+    return next((scale for scale in (1.0, 255.0, 65535.0) if highest <= scale), highest)
+
+
+def _resized(channel: Image.Image, size: int) -> Image.Image:
+    width, height = channel.size
+    scale = size / max(width, height)
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return channel if shape == channel.size else channel.resize(shape, Image.Resampling.LANCZOS)
+
+
+def _axis(index: np.ndarray, count: int) -> np.ndarray:
+    return index * (2 / (count - 1)) - 1 if count > 1 else np.zeros(index.shape)
+
+
+def _one_line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:160]

@@ -1,0 +1,265 @@
+"""The layers: sums of learnable univariate functions, and how they are initialised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from tinygrad import Tensor, dtypes
+from tinygrad.nn.state import get_parameters
+
+from tinykan.basis import Basis, BSpline, Linear, Polynomial
+from tinykan.errors import UserError
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda x: x,
+    "tanh": Tensor.tanh,
+    "relu": Tensor.relu,
+    "silu": Tensor.silu,
+    "gelu": Tensor.gelu,
+    "sine": Tensor.sin,
+    "sine30": lambda x: (30.0 * x).sin(),
+}
+
+
+# How coefficients and weights start: one row for each kind of layer, with its source. All are drawn
+# with variance in proportion to 1 / in_features, so that a layer keeps the scale of its inputs.
+def _glorot(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Glorot and Bengio 2010, eq. 16, for tanh."""
+    limit = np.sqrt(6 / (shape[0] + shape[2]))
+    return rng.uniform(-limit, limit, shape)
+
+
+def _he(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """He et al. 2015, sec. 2.2, for ReLU."""
+    limit = np.sqrt(6 / shape[0])
+    return rng.uniform(-limit, limit, shape)
+
+
+def _polynomial(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Glorot's variance, shared out among the powers (as ChebyKAN does among its degrees)."""
+    return _glorot(rng, shape) / np.sqrt(shape[1])
+
+
+def _spline(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Small random curves beside the base function (KAN paper, sec. 2.2)."""
+    return rng.normal(0, 0.3 / np.sqrt(shape[0]), shape)
+
+
+def _siren_first(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Sitzmann et al. 2020, sec. 3.2: phases spread over several periods."""
+    return rng.uniform(-1 / shape[0], 1 / shape[0], shape)
+
+
+def _siren_hidden(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Sitzmann et al. 2020, theorem 1.8, with the frequency of 30 taken out of the weights."""
+    limit = np.sqrt(6 / shape[0]) / 30
+    return rng.uniform(-limit, limit, shape)
+
+
+INITIALISERS: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]] = {
+    "glorot": _glorot,
+    "he": _he,
+    "polynomial": _polynomial,
+    "spline": _spline,
+    "siren-first": _siren_first,
+    "siren-hidden": _siren_hidden,
+}
+DEFAULT_INITIALISER = {Linear: "glorot", Polynomial: "polynomial", BSpline: "spline"}
+
+
+def lookup(kind: str, name: str, table: dict):
+    """`table[name]`, or a UserError that lists the valid names."""
+    if name not in table:
+        raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(table)}")
+    return table[name]
+
+
+class KANLayer:
+    """A drop-in for `nn.Linear` whose every edge is a learnable function of one variable:
+
+        y[o] = sum_i (spline_weight[i, o] sum_n coefficients[i, n, o] phi_n(x[i])
+                      + base_weight[i, o] base(x[i])) + bias[o]
+
+    (KAN paper, arXiv:2404.19756, eq. 2.10). `[..., in_features]` becomes `[..., out_features]`.
+    `base` names one of FUNCTIONS, or is None for no base term; `spline_weight` and `bias` can be
+    left out. `initialiser` names one of INITIALISERS; the default goes with the basis.
+
+    >>> KANLayer(2, 3, BSpline(5, 3))(Tensor.zeros(4, 2)).shape
+    (4, 3)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        basis: Basis | None = None,
+        *,
+        base: str | None = "silu",
+        spline_weight: bool = True,
+        bias: bool = True,
+        initialiser: str | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        _check_features(in_features, out_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.basis = BSpline() if basis is None else basis
+        self.base = base
+        if base is not None:
+            lookup("base function", base, FUNCTIONS)
+        name = initialiser or DEFAULT_INITIALISER.get(type(self.basis), "polynomial")
+        draw = lookup("initialiser", name, INITIALISERS)
+        rng = rng or np.random.default_rng()
+        edges = (in_features, self.basis.n_functions, out_features)
+        pair, scale = (in_features, out_features), 1 / np.sqrt(in_features)
+        self.coefficients = parameter(draw(rng, edges))
+        self.spline_weight = parameter(np.ones(pair)) if spline_weight else None
+        self.base_weight = parameter(rng.uniform(-scale, scale, pair)) if base else None
+        # SIREN needs phases of every kind; elsewhere a bias starts at zero.
+        phases = (
+            rng.uniform(-scale, scale, out_features)
+            if name.startswith("siren")
+            else np.zeros(out_features)
+        )
+        self.bias = parameter(phases) if bias else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+        _check_input(self, x)
+        # One product for splines and base together. Realised first, or the functions would be
+        # evaluated again for every output inside the product.
+        features = self._features(x).flatten(-2).contiguous()
+        y = features @ self._weights().reshape(-1, self.out_features).contiguous()
+        return y if self.bias is None else y + self.bias
+
+    def edges(self, x: Tensor) -> Tensor:
+        """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""
+        _check_input(self, x)
+        return (self._features(x).unsqueeze(-1) * self._weights()).sum(-2)
+
+    def outside(self, x: Tensor) -> Tensor:
+        """The share of the entries of `x` outside the grid, where the spline part ends."""
+        return self.basis.outside(x).cast(x.dtype).mean()
+
+    @property
+    def config(self) -> dict:
+        """What `__init__` needs to make this layer again, but for its weights."""
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "basis": self.basis,
+            "base": self.base,
+            "spline_weight": self.spline_weight is not None,
+            "bias": self.bias is not None,
+        }
+
+    def __repr__(self) -> str:
+        options = "".join(
+            f", {name}={value!r}"
+            for name, value, default in (
+                ("base", self.base, "silu"),
+                ("spline_weight", self.spline_weight is not None, True),
+                ("bias", self.bias is not None, True),
+            )
+            if value != default
+        )
+        return f"KANLayer({self.in_features}, {self.out_features}, {self.basis!r}{options})"
+
+    def _features(self, x: Tensor) -> Tensor:
+        """The basis functions, then the base function `[..., in, n]`."""
+        phi = self.basis(x)
+        return phi if self.base is None else phi.cat(FUNCTIONS[self.base](x).unsqueeze(-1), dim=-1)
+
+    def _weights(self) -> Tensor:
+        """What multiplies them `[in, n, out]`."""
+        weights = self.coefficients
+        if self.spline_weight is not None:
+            weights = weights * self.spline_weight.unsqueeze(1)
+        return (
+            weights
+            if self.base_weight is None
+            else weights.cat(self.base_weight.unsqueeze(1), dim=1)
+        )
+
+
+class EdgeTanh:
+    """A tanh on each edge, before the sum, where `Polynomial` with tanh has it on the node, after:
+
+        y[o] = sum_i weight[i, o] tanh(sum_n coefficients[i, n, o] x[i]^n) + bias[o]
+
+    with n = 1 .. degree; degree 2 is tanh(a x^2 + b x). Each edge is evaluated for itself, which
+    takes in_features * out_features tanh for each sample: slower than any basis of KANLayer.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        degree: int = 2,
+        *,
+        bias: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        _check_features(in_features, out_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.basis = Polynomial(degree)
+        rng = rng or np.random.default_rng()
+        # Edges of unit slope whose signs and curvatures differ, summed with Glorot's weights.
+        self.coefficients = parameter(rng.uniform(-1.5, 1.5, (in_features, degree, out_features)))
+        self.weight = parameter(_glorot(rng, (in_features, 1, out_features))[:, 0])
+        self.bias = parameter(np.zeros(out_features)) if bias else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+        y = self.edges(x).sum(-2)
+        return y if self.bias is None else y + self.bias
+
+    def edges(self, x: Tensor) -> Tensor:
+        """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""
+        _check_input(self, x)
+        inner = (self.basis(x).unsqueeze(-1) * self.coefficients).sum(-2)
+        return self.weight * inner.tanh()
+
+    def outside(self, x: Tensor) -> Tensor:
+        """The share of inputs outside the domain: none, tanh is defined everywhere."""
+        return self.basis.outside(x).cast(x.dtype).mean()
+
+    @property
+    def config(self) -> dict:
+        """What `__init__` needs to make this layer again, but for its weights."""
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "degree": self.basis.degree,
+            "bias": self.bias is not None,
+        }
+
+    def __repr__(self) -> str:
+        return f"EdgeTanh({self.in_features}, {self.out_features}, degree={self.basis.degree})"
+
+
+LAYERS = {"KANLayer": KANLayer, "EdgeTanh": EdgeTanh}
+
+
+def parameter(values: np.ndarray) -> Tensor:
+    """A learnable tensor; drawn by NumPy, so that a seed gives the same start on every device."""
+    return Tensor(values.astype(np.float64), dtype=dtypes.default_float)
+
+
+def learnable(model: object) -> list[Tensor]:
+    """The learnable tensors of a layer or network: its state without knots and frequencies."""
+    return [tensor for tensor in get_parameters(model) if tensor.is_param]
+
+
+def _check_features(in_features: int, out_features: int) -> None:
+    if in_features < 1 or out_features < 1:
+        raise UserError(
+            f"a layer from {in_features} to {out_features} features needs at least 1 of each"
+        )
+
+
+def _check_input(layer: KANLayer | EdgeTanh, x: Tensor) -> None:
+    if x.ndim < 1 or x.shape[-1] != layer.in_features:
+        raise UserError(f"input of shape {x.shape}: the last dimension must be {layer.in_features}")
+    if not dtypes.is_float(x.dtype):
+        raise UserError(f"input of type {x.dtype.name}: a layer takes floating-point numbers")

@@ -1,0 +1,42 @@
+"""How well an image was fitted. Arrays are `[height, width, channels]`, values in [-1, 1]."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def mse(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Mean squared error, in float64."""
+    return float(np.mean((prediction.astype(np.float64) - target) ** 2))
+
+
+def psnr(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB; the peak-to-peak range of [-1, 1] is 2."""
+    error = mse(prediction, target)
+    return math.inf if error == 0 else -10 * math.log10(error / 4)
+
+
+def ssim(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Structural similarity (Wang et al. 2004), Gaussian window of sigma 1.5 and radius 5, averaged
+    over pixels whose window lies inside the image, and over channels, of images scaled to [0, 1]:
+    from -1 to 1, which is equality."""
+    radius = min(5, (min(target.shape[:2]) - 1) // 2)
+    window = np.exp(-0.5 * (np.arange(-radius, radius + 1) / 1.5) ** 2)
+    window /= window.sum()
+
+    def blur(image: np.ndarray) -> np.ndarray:
+        for axis in (0, 1):
+            views = np.lib.stride_tricks.sliding_window_view(image, 2 * radius + 1, axis=axis)
+            image = views @ window
+        return image
+
+    x, y = ((image.astype(np.float64) + 1) / 2 for image in (prediction, target))
+    mean_x, mean_y = blur(x), blur(y)
+    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return float(np.mean(luminance * structure))

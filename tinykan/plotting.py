@@ -1,0 +1,185 @@
+"""Figures, drawn with matplotlib (the `demo` extra)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tinygrad import Tensor
+
+from tinykan.errors import UserError
+from tinykan.functions import Function
+from tinykan.images import to_pillow
+from tinykan.networks import Network
+from tinykan.training import History
+
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+except ImportError:
+    raise UserError(
+        "figures need matplotlib; install it with: pip install 'tinykan[demo]'"
+    ) from None
+
+DATA, FIT, FAINT = "#333333", "#d1495b", "#c8c8c8"
+
+
+def save_comparison(original: np.ndarray, fit: np.ndarray, path: Path, title: str) -> None:
+    """The original, the fit and the map of absolute errors with its scale."""
+    error = np.abs(fit - original).mean(axis=-1) / 2
+    height, width = original.shape[:2]
+    panel = 4.2
+    figure = Figure(
+        figsize=(3 * panel + 0.9, panel * np.clip(height / width, 0.3, 2.0) + 0.9),
+        layout="constrained",
+    )
+    axes = figure.subplots(1, 3)
+    for axis, image, name in (
+        (axes[0], original, f"original, {width} x {height}"),
+        (axes[1], fit, title),
+    ):
+        axis.imshow(
+            np.asarray(to_pillow(image)), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+        )
+        axis.set_title(name, fontsize=10)
+    shown = axes[2].imshow(
+        error,
+        cmap="magma",
+        vmin=0,
+        vmax=max(1e-3, np.quantile(error, 0.995)),
+        interpolation="nearest",
+    )
+    axes[2].set_title(f"absolute error, mean {error.mean():.3f}", fontsize=10)
+    bar = figure.colorbar(shown, ax=axes[2], fraction=0.046, pad=0.02)
+    bar.set_label("share of the full range", fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    _save(figure, path)
+
+
+def save_loss(history: History, path: Path, title: str) -> None:
+    """Loss against steps, logarithmic."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    axis.semilogy(history.steps, history.losses, color=FIT, linewidth=1.4)
+    axis.set(xlabel="step", ylabel="loss (mean squared error of the batch)", title=title)
+    axis.grid(True, which="both", color=FAINT, linewidth=0.4)
+    _save(figure, path)
+
+
+def save_animation(frames: list[np.ndarray], path: Path, seconds: float = 4.0) -> None:
+    """Renderings in the course of training, as a GIF that holds its last frame."""
+    pictures: list[Image.Image] = [
+        to_pillow(frame).convert("RGB").quantize(128) for frame in frames
+    ]
+    each = int(1000 * seconds / len(pictures))
+    durations = [each] * (len(pictures) - 1) + [2000]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+
+
+def save_function_fit(
+    function: Function, x: np.ndarray, target: np.ndarray, fit: np.ndarray, path: Path, title: str
+) -> None:
+    """Target and prediction at `x` `[n, in]` in the function's own units: curves in 1D; in 2D,
+    where `x` is a square grid, the two surfaces and their difference."""
+    if function.in_features == 1:
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axis = figure.subplots()
+        axis.plot(
+            x[:, 0],
+            target,
+            color=DATA,
+            linewidth=3,
+            alpha=0.35,
+            label=f"target: {function.formula}",
+        )
+        axis.plot(x[:, 0], fit, color=FIT, linewidth=1.3, label="fit")
+        axis.set(xlabel="x", ylabel="y", title=title)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
+        axis.grid(True, color=FAINT, linewidth=0.4)
+    else:
+        side = round(len(x) ** 0.5)
+        figure = Figure(figsize=(13, 4.2), layout="constrained")
+        (low1, high1), (low2, high2) = function.domain
+        panels = (
+            (target, f"target: {function.formula}"),
+            (fit, title),
+            (fit - target, "fit - target"),
+        )
+        for axis, (values, name) in zip(figure.subplots(1, 3), panels, strict=True):
+            difference = values is panels[2][0]
+            limit = max(float(np.abs(values).max()), 1e-9)
+            scale = (
+                {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
+                if difference
+                else {"cmap": "viridis", "vmin": target.min(), "vmax": target.max()}
+            )
+            surface = values.reshape(side, side).T
+            shown = axis.imshow(
+                surface, origin="lower", extent=(low1, high1, low2, high2), aspect="auto", **scale
+            )
+            axis.set(xlabel="x1", ylabel="x2")
+            axis.set_title(name, fontsize=10)
+            figure.colorbar(shown, ax=axis)
+    _save(figure, path)
+
+
+def save_edges(model: Network, inputs: np.ndarray, path: Path, points: int = 64) -> None:
+    """Every edge function of every layer over the range that its input takes on `inputs`
+    `[n, in_features]`: a panel for each layer, a column for each input, a row for each output; the
+    stronger an edge, the darker."""
+    ranges = [
+        (v.min(axis=0), v.max(axis=0))
+        for v in (t.numpy() for t in model.trace(Tensor(inputs))[:-1])
+    ]
+    columns = [layer.in_features + 1.5 for layer in model.layers]
+    rows = max(layer.out_features for layer in model.layers)
+    cell = np.clip(12 / max(sum(columns), rows), 0.16, 0.8)  # inches
+    figure = Figure(
+        figsize=(max(5.0, cell * sum(columns)), max(2.5, cell * rows + 1.2)), layout="constrained"
+    )
+    axes = figure.subplots(1, len(columns), squeeze=False, width_ratios=columns)[0]
+    for number, (axis, layer, (low, high)) in enumerate(
+        zip(axes, model.layers, ranges, strict=True), 1
+    ):
+        x = np.linspace(low, high, points).astype(np.float32)
+        curves = layer.edges(Tensor(x)).numpy()  # [points, in, out]
+        curves = curves - curves.mean(axis=0)
+        strength = curves.std(axis=0)
+        peak = np.abs(curves).max(axis=0)
+        ticks = np.linspace(-0.42, 0.42, points)
+        lines, colours = [], []
+        for i in range(layer.in_features):
+            for o in range(layer.out_features):
+                drawn = 0.42 * curves[:, i, o] / max(peak[i, o], 1e-12)
+                lines.append(np.stack([i + ticks, o + drawn], axis=-1))
+                colours.append(
+                    (0.1, 0.1, 0.3, 0.12 + 0.88 * strength[i, o] / max(strength.max(), 1e-12))
+                )
+        axis.add_collection(LineCollection(lines, colors=colours, linewidths=1.0))
+        axis.set(
+            xlim=(-0.6, layer.in_features - 0.4),
+            ylim=(-0.6, layer.out_features - 0.4),
+            xlabel="input",
+            ylabel="output",
+        )
+        axis.set_aspect("equal")
+        axis.set_title(f"layer {number}", fontsize=10)
+        axis.set_xticks(_ticks(layer.in_features))
+        axis.set_yticks(_ticks(layer.out_features))
+        axis.set_xticks(np.arange(layer.in_features + 1) - 0.5, minor=True)
+        axis.set_yticks(np.arange(layer.out_features + 1) - 0.5, minor=True)
+        axis.grid(True, which="minor", color=FAINT, linewidth=0.4)
+        axis.tick_params(which="minor", length=0)
+    _save(figure, path)
+
+
+def _ticks(count: int) -> np.ndarray:
+    return np.arange(0, count, max(1, -(-count // 10)))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=110)
