@@ -11,7 +11,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
-from tinykan.layers import FUNCTIONS, INITIALISERS, learnable
+from tinykan.layers import FUNCTIONS, INITIALISERS, learnable, sine
 
 
 def double(values: np.ndarray) -> Tensor:
@@ -173,3 +173,15 @@ def test_bad_arguments_are_one_line(make, message):
     with pytest.raises(UserError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [pytest.param("float64", marks=needs_float64), "float32"])
+def test_sine_is_as_exact_as_its_argument(kind):
+    x = np.random.default_rng(0).uniform(-300, 300, 5001).astype(kind)
+    tensor = Tensor(x, dtype=getattr(dtypes, kind))
+    # Half a unit in the last place of 300, and a few roundings of the series.
+    tolerance = 300 * np.finfo(kind).eps
+    np.testing.assert_allclose(sine(tensor).numpy(), np.sin(x.astype(float)), atol=tolerance)
+    slope = sine(tensor).sum().gradient(tensor)[0].numpy()
+    np.testing.assert_allclose(slope, np.cos(x.astype(float)), atol=tolerance)
+    assert np.isnan(sine(Tensor([float("nan"), float("inf")])).numpy()).all()

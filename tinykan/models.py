@@ -23,7 +23,7 @@ class Model:
     """A kind of network that the scripts know by name."""
 
     formula: str
-    learning_rate: float  # of Adam; found on P2 (small)
+    learning_rate: float  # of Adam; a good start on images
     encoding: str = "seed"  # what suits it on images
     basis: Basis = field(default_factory=Linear)
     activation: str = "identity"
