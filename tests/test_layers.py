@@ -166,6 +166,7 @@ def test_nan_in_one_sample_stays_there():
         (lambda: KANLayer(2, 3)(Tensor([[1, 2]])), "floating-point"),
         (lambda: KANLayer(0, 3), "at least 1"),
         (lambda: KANLayer(2, 3, base="sin"), "choose from " + ", ".join(FUNCTIONS)),
+        (lambda: KANLayer(2, 3, kernels="fast"), "choose from auto, reference"),
         (lambda: KANLayer(2, 3, initialiser="xavier"), "choose from " + ", ".join(INITIALISERS)),
     ],
 )

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
-from tinygrad import Tensor, dtypes
+from tinygrad import Tensor, UOp, dtypes
 
 from tinykan.errors import UserError
+
+# Closed forms serve tensors, and single numbers inside a kernel.
+Number = TypeVar("Number", Tensor, UOp)
 
 
 class Basis:
@@ -151,21 +155,21 @@ class BSpline(Basis):
     def evaluate(self, x: Tensor) -> Tensor:
         if self.knots is not None:
             return self._recursion(x, self.order)
-        _, distance = self._offsets(x)
-        terms = [self._weight(j) * _power(r, self.order) for j, r in self._truncated(distance)]
-        return sum(terms[1:], terms[0])
+        return self.closed_form(self._offsets(x))
 
     def derivative(self, x: Tensor) -> Tensor:
         if self.knots is not None:
             return self._recursion_derivative(x)
-        k = self.order
-        offset, distance = self._offsets(x)
-        terms = [
-            k * self._weight(j) * (_power(r, k - 1) if k > 1 else (r > 0).cast(x.dtype))
-            for j, r in self._truncated(distance)
-        ]
-        slope = sum(terms[1:], terms[0]) / self._spacing
-        return (offset < 0).where(slope, -slope)
+        return self.closed_slope(self._offsets(x))
+
+    def local_offsets(self, x: Number) -> tuple[Number, list[Number]]:
+        """The number of the first of the `order + 1` functions that can be non-zero at `x`, 0 to
+        `intervals - 1`, in x's type; and the signed distance to the centre of each of them. Uniform
+        grids only."""
+        position = self._position(x)
+        cell = (position + self.intervals / 2).floor().maximum(0).minimum(self.intervals - 1)
+        nearest = position - (cell - (self.n_functions - 1) / 2)
+        return cell, [nearest - float(j) for j in range(self.order + 1)]
 
     def outside(self, x: Tensor) -> Tensor:
         if self.knots is None:
@@ -177,25 +181,40 @@ class BSpline(Basis):
     def _spacing(self) -> float:
         return (self.domain[1] - self.domain[0]) / self.intervals
 
-    def _weight(self, j: int) -> float:
-        return (-1) ** j * math.comb(self.order + 1, j) / math.factorial(self.order)
-
-    def _offsets(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Signed and absolute distance to each function's centre, in units of the spacing.
-
-        Measured from the middle of the domain, where centres are exact half-integers and x - middle
-        loses nothing, so that one rounding remains.
-        """
+    def _position(self, x: Number) -> Number:
+        """`x` in units of the knot spacing, from the middle of the domain: centres of functions are
+        exact half-integers there, and one rounding remains."""
         low, high = self.domain
-        position = ((x - (low + high) / 2) / self._spacing).unsqueeze(-1)
-        centres = Tensor.arange(self.n_functions).cast(x.dtype) - (self.n_functions - 1) / 2
-        offset = position - centres
-        return offset, offset.abs()
+        return (x - (low + high) / 2) / self._spacing
 
-    def _truncated(self, distance: Tensor) -> list[tuple[int, Tensor]]:
+    def _offsets(self, x: Tensor) -> Tensor:
+        """Signed distance to each function's centre `[..., n_functions]`."""
+        centres = Tensor.arange(self.n_functions).cast(x.dtype) - (self.n_functions - 1) / 2
+        return self._position(x).unsqueeze(-1) - centres
+
+    def closed_form(self, offset: Number) -> Number:
+        """The value of a function at a signed distance from its centre, in knot spacings."""
+        terms = [c * _power(r, self.order) for c, r in self._truncated(offset)]
+        return sum(terms[1:], terms[0])
+
+    def closed_slope(self, offset: Number) -> Number:
+        """Its derivative with respect to x there."""
+        k = self.order
+        terms = [
+            k * c * (_power(r, k - 1) if k > 1 else (r > 0).cast(offset.dtype))
+            for c, r in self._truncated(offset)
+        ]
+        slope = sum(terms[1:], terms[0]) / self._spacing
+        return (offset < 0).where(slope, -slope)
+
+    def _truncated(self, offset: Number) -> list[tuple[float, Number]]:
+        """The terms of the cardinal B-spline: weights, and max(0, (order + 1) / 2 - j - |v|)."""
+        k, distance = self.order, offset.abs()
+        weights = [(-1) ** j * math.comb(k + 1, j) / math.factorial(k) for j in range(k // 2 + 1)]
+        edges = [(k + 1) / 2 - j for j in range(k // 2 + 1)]
         # Written so that NaN stays NaN: a comparison with NaN is false.
-        edges = [(j, (self.order + 1) / 2 - j) for j in range(self.order // 2 + 1)]
-        return [(j, (distance > edge).where(0.0, edge - distance)) for j, edge in edges]
+        clipped = [(distance > edge).where(0.0, edge - distance) for edge in edges]
+        return list(zip(weights, clipped, strict=True))
 
     def _recursion(self, x: Tensor, order: int) -> Tensor:
         """All B-splines of `order` on the knots, `[..., in, knots - order - 1]`."""
@@ -232,7 +251,7 @@ def _check_integer(name: str, value: int, low: int, high: int) -> None:
         raise UserError(f"{name} {value!r} must be a whole number from {low} to {high}")
 
 
-def _power(x: Tensor, exponent: int) -> Tensor:
+def _power(x: Number, exponent: int) -> Number:
     """x^exponent by multiplication, with 0^0 = 1."""
     if exponent < 2:
         return x if exponent else x.const_like(1.0)

@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_parameters
 
+from tinykan import kernels
 from tinykan.basis import Basis, BSpline, Linear, Polynomial
 from tinykan.errors import UserError
 
@@ -126,11 +127,15 @@ class KANLayer:
         base: str | None = "silu",
         spline_weight: bool = True,
         bias: bool = True,
+        kernels: str = "auto",
         initialiser: str | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         _check_features(in_features, out_features)
         self.in_features, self.out_features = in_features, out_features
+        if kernels not in ("auto", "reference"):
+            raise UserError(f"unknown kernels {kernels!r}; choose from auto, reference")
+        self.kernels = kernels
         self.basis = BSpline() if basis is None else basis
         self.base = base
         if base is not None:
@@ -154,6 +159,20 @@ class KANLayer:
     def __call__(self, x: Tensor) -> Tensor:
         """`[..., in_features]` to `[..., out_features]`."""
         _check_input(self, x)
+        basis = self.basis
+        if self.kernels == "reference" or not kernels.supported(basis, x):
+            return self.reference(x)
+        coefficients = self.coefficients
+        if self.spline_weight is not None:
+            coefficients = coefficients * self.spline_weight.unsqueeze(1)
+        base = None if self.base is None else FUNCTIONS[self.base]
+        flat = x.reshape(-1, self.in_features)
+        y = kernels.spline_layer(flat, basis, coefficients, base, self.base_weight, self.bias)
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+    def reference(self, x: Tensor) -> Tensor:
+        """The same as plain tensor operations, every function of the basis evaluated: what the
+        kernels are tested against, and what stands in where they do not serve."""
         # One product for splines and base together. Realised first, or the functions would be
         # evaluated again for every output inside the product.
         features = self._features(x).flatten(-2).contiguous()

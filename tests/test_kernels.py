@@ -1,0 +1,111 @@
+"""The local-support kernels against the plain path: values, gradients, edges, bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tinygrad import Tensor, dtypes
+
+from tinykan import BSpline, KANLayer, device, kernels
+from tinykan.layers import learnable
+
+serves = kernels.supported(BSpline(), Tensor.ones(1, 1))
+needs_kernels = pytest.mark.skipif(not serves, reason=f"plain path only on {device.summary()}")
+
+
+def results(layer: KANLayer, x: np.ndarray, upstream: np.ndarray, mode: str) -> list[np.ndarray]:
+    """The output, the gradient to the input and those to the weights."""
+    layer.kernels = mode
+    inputs, factor = Tensor(x).realize(), Tensor(upstream).realize()
+    y = layer(inputs)
+    gradients = (y * factor).sum().gradient(inputs, *learnable(layer))
+    return [t.numpy().copy() for t in (y, *gradients)]
+
+
+def assert_paths_agree(layer: KANLayer, x: np.ndarray) -> None:
+    upstream = np.random.default_rng(9).normal(size=(len(x), layer.out_features)).astype(np.float32)
+    ours, plain = (results(layer, x, upstream, mode) for mode in ("auto", "reference"))
+    for a, b in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+
+
+@needs_kernels
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("base", ["silu", None])
+def test_values_and_gradients_match_the_plain_path(order, base):
+    rng = np.random.default_rng(order)
+    layer = KANLayer(3, 5, BSpline(7, order), base=base, rng=rng)
+    assert_paths_agree(layer, rng.uniform(-2.5, 2.5, (70, 3)).astype(np.float32))
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("batch", "inputs", "outputs", "intervals"),
+    [
+        (1, 1, 1, 1),
+        (37, 2, 3, 3),
+        (64, 3, 64, 5),
+        (130, 7, 1, 5),
+        (513, 2, 67, 20),
+        (256, 4, 96, 50),
+    ],
+)
+def test_sizes_that_no_tile_divides(batch, inputs, outputs, intervals):
+    rng = np.random.default_rng(batch)
+    layer = KANLayer(inputs, outputs, BSpline(intervals, 3), bias=batch % 2 == 0, rng=rng)
+    assert_paths_agree(layer, rng.uniform(-1.5, 1.5, (batch, inputs)).astype(np.float32))
+
+
+@needs_kernels
+@given(
+    x=st.lists(
+        st.one_of(
+            st.floats(-4, 4, width=32),
+            st.sampled_from([-1.0, 1.0, 0.0, -0.5, 0.5, -1.75, 1.75, 2.5]),  # knots and both ends
+        ),
+        min_size=12,
+        max_size=12,
+    )
+)
+def test_knots_ends_and_outside(x):
+    layer = KANLayer(2, 4, BSpline(8, 3), rng=np.random.default_rng(0))
+    assert_paths_agree(layer, np.array(x, dtype=np.float32).reshape(6, 2))
+
+
+@needs_kernels
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, -1e30])
+def test_no_input_reads_out_of_range(bad):
+    layer = KANLayer(2, 4, BSpline(5, 3), base=None, rng=np.random.default_rng(0))
+    x = np.zeros((70, 2), dtype=np.float32)
+    x[3, 1] = bad
+    y = layer(Tensor(x)).numpy()
+    assert np.isnan(y[3]).all() == np.isnan(bad)
+    assert np.isfinite(np.delete(y, 3, axis=0)).all()
+
+
+@needs_kernels
+def test_repeated_runs_give_the_same_bits():
+    rng = np.random.default_rng(0)
+    layer = KANLayer(8, 16, BSpline(5, 3), rng=rng)
+    x = rng.uniform(-1, 1, (512, 8)).astype(np.float32)
+    upstream = rng.normal(size=(512, 16)).astype(np.float32)
+    first, *others = (results(layer, x, upstream, "auto") for _ in range(4))
+    for other in others:
+        assert all((a == b).all() for a, b in zip(first, other, strict=True))
+
+
+def test_an_empty_batch_is_an_empty_result():
+    assert KANLayer(2, 3)(Tensor.zeros(0, 2)).shape == (0, 3)
+
+
+def test_what_the_kernels_do_not_serve_takes_the_plain_path():
+    knots = np.linspace(-2.2, 2.2, 12)
+    assert not kernels.supported(BSpline(5, 3, knots=knots), Tensor.ones(4, 2))
+    assert not kernels.supported(BSpline(5, 3), Tensor.ones(4, 2, dtype=dtypes.float16))
+    given, uniform = (
+        KANLayer(2, 3, BSpline(5, 3, knots=k), rng=np.random.default_rng(0)) for k in (knots, None)
+    )
+    x = Tensor(np.random.default_rng(1).uniform(-1, 1, (9, 2)).astype(np.float32))
+    np.testing.assert_allclose(given(x).numpy(), uniform(x).numpy(), atol=2e-6)

@@ -1,0 +1,236 @@
+"""The local-support spline layer: kernels that touch only the functions that are not zero.
+
+Of the n functions of a B-spline basis of order k, k + 1 are non-zero at any x. With `first[i, b]`
+the first of them and `value[i, j, b]` their values,
+
+    y[b, o] = sum_i ( sum_j value[i, j, b] coefficients[i, first[i, b] + j, o]
+                      + base[i, b] base_weight[i, o] ) + bias[o]
+
+reads k + 2 rows of weights for each input, whatever the grid. The gradient to the coefficients adds
+to those rows only, and each thread owns its inputs, so that there are no atomics and the sums are
+always taken in the same order: repeated runs give the same bits.
+
+Four kernels: the features of all inputs with their slopes, in one pass, stored input by input; the
+layer, in chunks of samples within which one input's weights and the outputs stay in the first
+cache; the gradient to the weights; and that to the inputs. The plain path, which says what they
+compute, is `KANLayer.reference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeGuard
+
+from tinygrad import Device, Tensor, dtypes
+from tinygrad.gradient import compute_gradient
+from tinygrad.helpers import CPU_COUNT
+from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
+
+from tinykan.basis import Basis, BSpline
+
+CHUNK = 64  # samples: their outputs and one input's weights fit into 48 KiB
+LANES = 64  # outputs computed side by side
+
+
+def supported(basis: Basis, x: Tensor) -> TypeGuard[BSpline]:
+    """Whether the kernels serve this basis, on this device, for these numbers."""
+    device = x.device
+    return (
+        isinstance(basis, BSpline)
+        and basis.knots is None
+        and isinstance(device, str)
+        and Device[device].renderer.has_threads
+        and x.dtype == dtypes.float32
+        and x.numel() > 0
+    )
+
+
+def spline_layer(
+    x: Tensor,
+    basis: BSpline,
+    coefficients: Tensor,
+    base: Callable | None = None,
+    base_weight: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """`[batch, in]` to `[batch, out]`, with coefficients `[in, n_functions, out]`; for a base
+    function, base weights `[in, out]`; and a bias `[out]`, if any."""
+    batch, inputs = x.shape
+    # Whole chunks for every thread; small batches take one thread and one chunk.
+    tile = CHUNK * _threads(batch // CHUNK) if batch >= CHUNK else batch
+    padding = -batch % tile
+    rows = basis.order + 1 + (base is not None)
+    chunk = min(CHUNK, batch)
+    blocks = (batch + padding) // chunk
+    features, slopes = _empty((blocks, inputs, 1 + rows, chunk), x).custom_kernel(
+        _empty((blocks, inputs, rows, chunk), x),
+        x.pad(((0, padding), (0, 0))),
+        fxn=lambda *arguments: _features(*arguments, basis=basis, base=base),
+        grad_fxn=lambda upstream, call: (None, None, _by_sample(upstream[:, :, 0])),
+    )[:2]
+    weights = [coefficients.contiguous()]
+    weights += [] if base_weight is None else [base_weight.contiguous()]
+    biases = [] if bias is None else [bias]
+
+    def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        dy = Tensor(upstream).contiguous()
+        sums = [_empty(w.shape, x) for w in weights]
+        sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
+        dx = _empty((blocks, inputs, chunk), x)
+        dx = dx.custom_kernel(*weights, features, slopes, dy, fxn=_input_gradient)[0]
+        # All of it belongs to the inputs: the features kernel hands its row 0 on to them.
+        to_features = dx.unsqueeze(2).expand(*features.shape)
+        to_bias = [dy.sum(0).uop for _ in biases]
+        return (None, to_features.uop, *(s.uop for s in sums[: len(weights)]), *to_bias)
+
+    y = _empty((batch + padding, coefficients.shape[2]), x)
+    y = y.custom_kernel(
+        features,
+        *weights,
+        *biases,
+        fxn=lambda *arguments: _forward(*arguments, biased=bias is not None),
+        grad_fxn=gradient,
+    )[0]
+    return y[:batch]
+
+
+def _empty(shape: tuple, like: Tensor) -> Tensor:
+    return Tensor.empty(*shape, dtype=like.dtype, device=like.device)
+
+
+def _by_sample(blocked: UOp) -> UOp:
+    """`[blocks, in, chunk]` to `[batch, in]`."""
+    blocks, inputs, chunk = blocked.shape
+    return blocked.permute((0, 2, 1)).reshape((blocks * chunk, inputs))
+
+
+def _features(features: UOp, slopes: UOp, x: UOp, *, basis: BSpline, base: Callable | None) -> UOp:
+    """For each input: the number of its first function, the values, the base function; and the
+    derivatives of the latter two."""
+    blocks, inputs, _, chunk = features.shape
+    lanes, threads = _divisor(chunk, 16), _threads(blocks)
+    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(blocks // threads, 1)
+    i, part = UOp.range(inputs, 2), UOp.range(chunk // lanes, 3)
+    lane = _lane(lanes, 4)
+    block, sample = thread * (blocks // threads) + inner, part * lanes + lane
+    at = x[block * chunk + sample, i].load()
+    first, offsets = basis.local_offsets(at)
+    values = [first, *(basis.closed_form(v) for v in offsets)]
+    derivatives = [basis.closed_slope(v) for v in offsets]
+    if base is not None:
+        values.append(base(at))
+        derivatives.append(compute_gradient(values[-1], at.const_like(1.0), {at})[at])
+    stored = [features[block, i, r, sample].store(value) for r, value in enumerate(values)]
+    stored += [slopes[block, i, r, sample].store(value) for r, value in enumerate(derivatives)]
+    sink = UOp.group(*stored).end(lane, part, i, inner, thread)
+    return sink.sink(arg=KernelInfo(name="spline_features", opts_to_apply=()))
+
+
+def _forward(y: UOp, features: UOp, *weights: UOp, biased: bool) -> UOp:
+    """The layer, from the features and the weights of splines, of the base, and the bias."""
+    (blocks, inputs, rows, chunk), out = features.shape, y.shape[1]
+    threads, lanes = _threads(blocks), _divisor(out, LANES)
+    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(blocks // threads, 1)
+    block = thread * (blocks // threads) + inner
+    sample, part = UOp.range(chunk, 2), UOp.range(out // lanes, 3)
+    lane = _lane(lanes, 4)
+    b, o = block * chunk + sample, part * lanes + lane
+    initial = weights[-1][o] if biased else 0.0
+    y = y.after(y[b, o].store(initial).end(lane, part, sample))
+    i, sample, part = UOp.range(inputs, 5), UOp.range(chunk, 6), UOp.range(out // lanes, 7)
+    lane = _lane(lanes, 8)
+    b, o = block * chunk + sample, part * lanes + lane
+    total = y.after(i, sample)[b, o].load()
+    feature = [features[block, i, r, sample] for r in range(rows)]
+    used = _rows(feature[0], weights[: len(weights) - biased], rows, i, o)
+    for factor, weight in zip(feature[1:], used, strict=True):
+        total = total + factor * weight
+    stored = y[b, o].store(total).end(lane, part, sample, i).end(inner, thread)
+    return stored.sink(arg=KernelInfo(name="spline_forward", opts_to_apply=()))
+
+
+def _weight_gradient(*arguments: UOp) -> UOp:
+    """The sums for coefficients and base weights, from the features and the gradient to y."""
+    *sums, features, upstream = arguments
+    (blocks, inputs, rows, chunk), (_, functions, out) = features.shape, sums[0].shape
+    lanes = _divisor(out, LANES // 2)
+    columns = inputs * (out // lanes)
+    threads = _threads(columns)
+    thread = UOp.range(threads, 0, AxisType.THREAD)
+
+    def place(column: UOp) -> tuple[UOp, UOp]:
+        column = thread * (columns // threads) + column
+        return column // (out // lanes), column % (out // lanes) * lanes
+
+    column, n, lane = UOp.range(columns // threads, 1), UOp.range(functions, 2), _lane(lanes, 3)
+    i, start = place(column)
+    cleared = [sums[0][i, n, start + lane].store(0.0).end(lane, n, column)]
+    column, lane = UOp.range(columns // threads, 4), _lane(lanes, 5)
+    i, start = place(column)
+    cleared += [s[i, start + lane].store(0.0).end(lane, column) for s in sums[1:]]
+    sums = [s.after(c) for s, c in zip(sums, cleared, strict=True)]
+    block, column, sample = (
+        UOp.range(blocks, 6),
+        UOp.range(columns // threads, 7),
+        UOp.range(chunk, 8),
+    )
+    lane = _lane(lanes, 9)
+    i, start = place(column)
+    o, b = start + lane, block * chunk + sample
+    feature = [features[block, i, r, sample] for r in range(rows)]
+    places = _rows(feature[0], sums, rows, i, o)
+    values = _rows(feature[0], [s.after(block, column, sample) for s in sums], rows, i, o)
+    added = [
+        p.store(v.load() + f * upstream[b, o])
+        for p, v, f in zip(places, values, feature[1:], strict=True)
+    ]
+    stored = UOp.group(*added).end(lane, sample, column, block, thread)
+    return stored.sink(arg=KernelInfo(name="spline_weight_gradient", opts_to_apply=()))
+
+
+def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
+    """The gradient `[blocks, in, chunk]`, from weights, features, their slopes, and that to y."""
+    *weights, features, slopes, upstream = arguments
+    (blocks, inputs, rows, chunk), out = features.shape, upstream.shape[1]
+    threads, lanes = _threads(blocks), _divisor(out, 8)
+    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(blocks // threads, 1)
+    i, sample = UOp.range(inputs, 2), UOp.range(chunk, 3)
+    block = thread * (blocks // threads) + inner
+    # Only ranges longer than one: tinygrad makes the others constants, which can't be summed over.
+    parts = [UOp.range(out // lanes, 4, AxisType.REDUCE)] if out > lanes else []
+    inside = [UOp.range(lanes, 5, AxisType.UNROLL)] if lanes > 1 else []
+    o = sum([p * lanes for p in parts] + inside, UOp.const(dtypes.weakint, 0))
+    used = _rows(features[block, i, 0, sample], weights, rows, i, o)
+    products = [slopes[block, i, r, sample] * w for r, w in enumerate(used)]
+    value = sum(products[1:], products[0]) * upstream[block * chunk + sample, o]
+    for loop in parts + inside:
+        value = value.reduce(loop, arg=Ops.ADD)
+    stored = gradient[block, i, sample].store(value).end(sample, i, inner, thread)
+    return stored.sink(arg=KernelInfo(name="spline_input_gradient", opts_to_apply=()))
+
+
+def _rows(first: UOp, weights: Sequence[UOp], rows: int, i: UOp, o: UOp) -> list[UOp]:
+    """What one sample's features of input `i` are multiplied by: the rows of the functions that are
+    not zero, and the base weight.
+
+    The first row is bounded, so that whatever the features hold no access is out of range. tinygrad
+    knows its range then, which is also what makes loads vector loads.
+    """
+    local = rows - len(weights)
+    first = first.cast(dtypes.int32).maximum(0).minimum(weights[0].shape[1] - local)
+    first = first.cast(dtypes.weakint)
+    return [weights[0][i, first + j, o] for j in range(local)] + [w[i, o] for w in weights[1:]]
+
+
+def _lane(count: int, number: int) -> UOp:
+    return UOp.range(count, number, AxisType.UPCAST)
+
+
+def _threads(count: int) -> int:
+    """As many threads as divide `count` pieces of work evenly, up to the cores."""
+    return _divisor(max(count, 1), CPU_COUNT.value)
+
+
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` up to `limit`."""
+    return next(d for d in range(min(number, limit), 0, -1) if number % d == 0)
