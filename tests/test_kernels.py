@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
 
-from tinykan import BSpline, KANLayer, device, kernels
+from tinykan import BSpline, KANLayer, Linear, Polynomial, device, kernels
 from tinykan.layers import learnable
 
-serves = kernels.supported(BSpline(), Tensor.ones(1, 1))
+serves = kernels.supported(Tensor.ones(1, 1))
 needs_kernels = pytest.mark.skipif(not serves, reason=f"plain path only on {device.summary()}")
 
 
@@ -102,10 +102,20 @@ def test_an_empty_batch_is_an_empty_result():
 
 def test_what_the_kernels_do_not_serve_takes_the_plain_path():
     knots = np.linspace(-2.2, 2.2, 12)
-    assert not kernels.supported(BSpline(5, 3, knots=knots), Tensor.ones(4, 2))
-    assert not kernels.supported(BSpline(5, 3), Tensor.ones(4, 2, dtype=dtypes.float16))
+    assert kernels.local(BSpline(5, 3)) and not kernels.local(BSpline(5, 3, knots=knots))
+    assert not kernels.supported(Tensor.ones(4, 2, dtype=dtypes.float16))
     given, uniform = (
         KANLayer(2, 3, BSpline(5, 3, knots=k), rng=np.random.default_rng(0)) for k in (knots, None)
     )
     x = Tensor(np.random.default_rng(1).uniform(-1, 1, (9, 2)).astype(np.float32))
     np.testing.assert_allclose(given(x).numpy(), uniform(x).numpy(), atol=2e-6)
+
+
+@needs_kernels
+@pytest.mark.parametrize("basis", [Linear(), Polynomial(3)], ids=repr)
+@pytest.mark.parametrize("size", [(64, 16, 32), (130, 7, 12), (37, 3, 5), (1, 4, 8), (6, 1, 1)])
+def test_dense_layers_match_the_plain_path(basis, size):
+    batch, inputs, outputs = size
+    rng = np.random.default_rng(batch)
+    layer = KANLayer(inputs, outputs, basis, base=None, spline_weight=False, rng=rng)
+    assert_paths_agree(layer, rng.uniform(-1, 1, (batch, inputs)).astype(np.float32))

@@ -1,4 +1,4 @@
-"""The local-support spline layer: kernels that touch only the functions that are not zero.
+"""Kernels: a spline layer that touches only the functions that are not zero, and a matrix product.
 
 Of the n functions of a B-spline basis of order k, k + 1 are non-zero at any x. With `first[i, b]`
 the first of them and `value[i, j, b]` their values,
@@ -14,6 +14,9 @@ Four kernels: the features of all inputs with their slopes, in one pass, stored 
 layer, in chunks of samples within which one input's weights and the outputs stay in the first
 cache; the gradient to the weights; and that to the inputs. The plain path, which says what they
 compute, is `KANLayer.reference`.
+
+The matrix product is for dense layers and dense bases: tiles in registers and a thread for each
+core, in the place of tinygrad's schedule, which is made for larger ones.
 """
 
 from __future__ import annotations
@@ -30,19 +33,61 @@ from tinykan.basis import Basis, BSpline
 
 CHUNK = 64  # samples: their outputs and one input's weights fit into 48 KiB
 LANES = 64  # outputs computed side by side
+TILE_ROWS, TILE_COLUMNS = 4, 16  # of the matrix product: as many sums as registers hold
 
 
-def supported(basis: Basis, x: Tensor) -> TypeGuard[BSpline]:
-    """Whether the kernels serve this basis, on this device, for these numbers."""
+def supported(x: Tensor) -> bool:
+    """Whether there are kernels for such numbers on their device: one with threads, a CPU."""
     device = x.device
-    return (
-        isinstance(basis, BSpline)
-        and basis.knots is None
-        and isinstance(device, str)
-        and Device[device].renderer.has_threads
-        and x.dtype == dtypes.float32
-        and x.numel() > 0
-    )
+    threaded = isinstance(device, str) and Device[device].renderer.has_threads
+    return threaded and x.dtype == dtypes.float32 and x.numel() > 0
+
+
+def local(basis: Basis) -> TypeGuard[BSpline]:
+    """Whether the spline layer serves this basis: splines on uniform knots."""
+    return isinstance(basis, BSpline) and basis.knots is None
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """`a` `[n, k]` times `b` `[k, m]`."""
+    a, b = a.contiguous(), b.contiguous()
+
+    def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        dy = Tensor(upstream).contiguous()
+        return None, _product(dy, b.transpose()).uop, _product(a, dy, transposed=True).uop
+
+    return _product(a, b, grad_fxn=gradient)
+
+
+def _product(
+    a: Tensor, b: Tensor, *, transposed: bool = False, grad_fxn: Callable | None = None
+) -> Tensor:
+    """`a @ b`, or `a.T @ b`; left to tinygrad where `b` is too narrow for vectors."""
+    rows, out = a.shape[1] if transposed else a.shape[0], b.shape[1]
+    if _divisor(out, TILE_COLUMNS) < 4:
+        return (a.transpose() if transposed else a) @ b
+    return _empty((rows, out), a).custom_kernel(
+        a,
+        b.contiguous(),
+        fxn=lambda *arguments: _tiles(*arguments, transposed=transposed),
+        grad_fxn=grad_fxn,
+    )[0]
+
+
+def _tiles(y: UOp, a: UOp, b: UOp, *, transposed: bool) -> UOp:
+    """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
+    (n, m), k = y.shape, b.shape[0]
+    rows, lanes = _divisor(n, TILE_ROWS), _divisor(m, TILE_COLUMNS)
+    threads = _threads(n // rows)
+    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(n // rows // threads, 1)
+    part, row, lane = UOp.range(m // lanes, 2), _lane(rows, 3), _lane(lanes, 4)
+    i, j = (thread * (n // rows // threads) + inner) * rows + row, part * lanes + lane
+    terms = [UOp.range(k, 5, AxisType.REDUCE)] if k > 1 else []
+    at = sum(terms, UOp.const(dtypes.weakint, 0))
+    value = (a[at, i] if transposed else a[i, at]) * b[at, j]
+    value = value.reduce(*terms, arg=Ops.ADD) if terms else value
+    stored = y[i, j].store(value).end(row, lane, part, inner, thread)
+    return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
 
 
 def spline_layer(

@@ -160,8 +160,10 @@ class KANLayer:
         """`[..., in_features]` to `[..., out_features]`."""
         _check_input(self, x)
         basis = self.basis
-        if self.kernels == "reference" or not kernels.supported(basis, x):
+        if self.kernels == "reference" or not kernels.supported(x):
             return self.reference(x)
+        if not kernels.local(basis):
+            return self._dense(x, kernels.matmul)
         coefficients = self.coefficients
         if self.spline_weight is not None:
             coefficients = coefficients * self.spline_weight.unsqueeze(1)
@@ -173,10 +175,14 @@ class KANLayer:
     def reference(self, x: Tensor) -> Tensor:
         """The same as plain tensor operations, every function of the basis evaluated: what the
         kernels are tested against, and what stands in where they do not serve."""
+        return self._dense(x, Tensor.matmul)
+
+    def _dense(self, x: Tensor, matmul: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         # One product for splines and base together. Realised first, or the functions would be
         # evaluated again for every output inside the product.
-        features = self._features(x).flatten(-2).contiguous()
-        y = features @ self._weights().reshape(-1, self.out_features).contiguous()
+        features = self._features(x.reshape(-1, self.in_features)).flatten(-2).contiguous()
+        y = matmul(features, self._weights().reshape(-1, self.out_features).contiguous())
+        y = y.reshape(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
     def edges(self, x: Tensor) -> Tensor:

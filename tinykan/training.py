@@ -19,6 +19,7 @@ from tinykan.sampling import uniform
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 EXPLODED = 1e3  # times the first loss: no run that gets there comes back
+OUTSIDE_SAMPLES = 512
 OUTSIDE_LIMIT = 0.05  # share of a layer's inputs outside its grid above which the user should know
 
 
@@ -133,6 +134,32 @@ def batches(
     return sample
 
 
+def training_step(
+    model: Network,
+    sample: Sampler,
+    optimiser: Adam,
+    loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
+) -> Callable[[], Tensor]:
+    """A function that takes one step, to be compiled as a whole: sample, model, loss, gradients and
+    update. It returns the loss, and for each layer the share of its inputs outside the grid."""
+
+    def step() -> Tensor:
+        # Unsplit, tinygrad turns indexing by a computed index into a plain load.
+        with Context(SPLIT_REDUCEOP=0):
+            x, y = (t.contiguous() for t in sample(optimiser.step))
+            Tensor.realize(x, y)
+        values = model.trace(x)
+        value = loss(values[-1], y)
+        # A few samples are enough to know whether inputs stay on the grid.
+        few = [v.detach()[:OUTSIDE_SAMPLES] for v in values]
+        outside = [layer.outside(v) for layer, v in zip(model.layers, few, strict=False)]
+        report = Tensor.stack(value.detach(), *outside).cast(dtypes.float32)
+        Tensor.realize(report, *optimiser.update(value))
+        return report
+
+    return step
+
+
 def fit(
     model: Network,
     sample: Sampler,
@@ -162,23 +189,7 @@ def fit(
     Tensor.realize(*weights)
     adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
 
-    @TinyJit
-    def train() -> Tensor:
-        # Unsplit, tinygrad turns indexing by a computed index into a plain load.
-        with Context(SPLIT_REDUCEOP=0):
-            x, y = (t.contiguous() for t in sample(adam.step))
-            Tensor.realize(x, y)
-        values = model.trace(x)
-        value = loss(values[-1], y)
-        outside = [
-            layer.outside(v.detach()) for layer, v in zip(model.layers, values, strict=False)
-        ]
-        report = Tensor.stack(
-            value.detach().cast(dtypes.float32), *[o.cast(dtypes.float32) for o in outside]
-        )
-        Tensor.realize(report, *adam.update(value))
-        return report
-
+    train = TinyJit(training_step(model, sample, adam, loss))
     guard, history, bar = _Guard(weights), History(), _Progress(steps, progress)
     log_every = log_every or max(1, steps // 100)
     start = time.perf_counter()

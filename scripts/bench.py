@@ -1,0 +1,184 @@
+"""Times one training step of tinykan and of PyTorch and its KAN libraries (protocol P4)."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import multiprocessing
+import platform
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from contenders import CONTENDERS
+
+from tinykan.cli import option, run
+from tinykan.errors import UserError
+from tinykan.experiment import versions
+
+PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
+
+
+@dataclass
+class Config:
+    """Times one training step (forward, gradients, Adam; float32) of a 32-WIDTH-WIDTH-WIDTH-1
+    network in tinykan and in the PyTorch libraries that are installed: each in a process of its
+    own, taking turns; medians after warm-up, compile time apart. KANs are cubic."""
+
+    grids: str = option("5,50", "numbers of intervals")
+    batches: str = option("4096", "batch sizes")
+    widths: str = option("64", "widths of the hidden layers")
+    only: str | None = option(None, "names of contenders, separated by commas (default: all)")
+    rounds: int = option(20, "timed steps of each", minimum=1)
+    limit: float = option(3.0, "leave a contender out beyond the size at which its step takes X s")
+    device: str | None = option(None, "tinygrad device (default: the best one here)")
+    out: str = option("runs/bench", "folder for bench.json, bench.md and bench.png")
+
+
+def main(config: Config) -> None:
+    chosen = config.only.split(",") if config.only else list(CONTENDERS)
+    for name in chosen:
+        if name not in CONTENDERS:
+            raise UserError(f"unknown contender {name!r}; choose from {', '.join(CONTENDERS)}")
+    names = [n for n in chosen if all(map(importlib.util.find_spec, CONTENDERS[n].packages))]
+    print("left out, not installed:", ", ".join(n for n in chosen if n not in names) or "none")
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    results: list[dict] = []
+    for batch in _numbers(config.batches):
+        for width in _numbers(config.widths):
+            slow: set[str] = set()
+            for grid in _numbers(config.grids):
+                rows = measure([n for n in names if n not in slow], grid, batch, width, config)
+                slow |= {r["name"] for r in rows if "failed" in r or r["ms"] > 1000 * config.limit}
+                results += rows
+                print(table(rows), flush=True)
+                record = {"results": results, "versions": versions(), "machine": _machine()}
+                (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
+    (out / "bench.md").write_text(table(results) + "\n")
+    if len({r["grid"] for r in results}) > 1:
+        plot(results, out / "bench.png")
+    print(f"in {out}")
+
+
+def measure(names: list[str], grid: int, batch: int, width: int, config: Config) -> list[dict]:
+    """One row for each contender: milliseconds of each timed step, in turns."""
+    context = multiprocessing.get_context("spawn")
+    workers = {}
+    for name in names:
+        pipe, theirs = context.Pipe()
+        arguments = (theirs, name, grid, batch, width, config.device)
+        process = context.Process(target=work, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        # One after the other: a compiling contender would disturb the others.
+        workers[name] = (process, pipe, pipe.recv())
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(config.rounds):
+        for name, (_, pipe, about) in workers.items():
+            if "failed" not in about:
+                time.sleep(PAUSE)
+                pipe.send("step")
+                times[name].append(pipe.recv())
+    rows = []
+    for name, (process, pipe, about) in workers.items():
+        row = {"name": name, "grid": grid, "batch": batch, "width": width, **about}
+        if times[name]:
+            pipe.send("stop")
+            row |= {"ms": 1000 * median(times[name]), "peak_mb": pipe.recv(), "times": times[name]}
+        process.join(30)
+        rows.append(row)
+    return rows
+
+
+def work(pipe, name: str, grid: int, batch: int, width: int, device: str | None) -> None:
+    """A contender's process: builds and warms up, then steps when told to."""
+    contender = CONTENDERS[name]
+    try:
+        start = time.perf_counter()
+        rng = np.random.default_rng(0)
+        x = rng.uniform(-1, 1, (batch, 32)).astype(np.float32)
+        y = rng.normal(size=(batch, 1)).astype(np.float32)
+        step, about = contender.build([32, width, width, width, 1], grid, x, y, device)
+        for _ in range(3):
+            step()
+        pipe.send({"compile_seconds": time.perf_counter() - start, **about})
+    except Exception as error:  # a library may fail in its own way; the others are still measured
+        pipe.send({"failed": " ".join(f"{type(error).__name__}: {error}".split())[:200]})
+        return
+    while pipe.recv() == "step":
+        step()  # the first after a pause wakes threads and caches up
+        start = time.perf_counter()
+        step()
+        pipe.send(time.perf_counter() - start)
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def table(rows: list[dict]) -> str:
+    """The results in Markdown; ratios are to the spline of tinykan of the same size."""
+    ours = {_size(r): r["ms"] for r in rows if r["name"] == "tinykan spline" and "ms" in r}
+    lines = [
+        "| library | intervals | batch | width | ms per step | ratio | compile, s | peak, MB "
+        "| kernels | parameters |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        size = f"{row['name']} | {row['grid']} | {row['batch']} | {row['width']}"
+        if "failed" in row:
+            lines.append(f"| {size} | {row['failed']} | | | | | |")
+            continue
+        ratio = f"{row['ms'] / ours[_size(row)]:.2f}" if _size(row) in ours else ""
+        lines.append(
+            f"| {size} | {row['ms']:.1f} | {ratio} | {row['compile_seconds']:.1f} "
+            f"| {row['peak_mb']:.0f} | {row.get('kernels', '')} | {row['parameters']} |"
+        )
+    return "\n".join(lines)
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Milliseconds against the number of intervals, both logarithmic, a line for each library."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
+    for name in dict.fromkeys(r["name"] for r in rows):
+        points = [(r["grid"], r["ms"]) for r in rows if r["name"] == name and "ms" in r]
+        style = {"linewidth": 2.5} if name.startswith("tinykan") else {"linestyle": "--"}
+        axis.loglog(*zip(*points, strict=True), marker="o", markersize=4, label=name, **style)
+    axis.set(xlabel="intervals of the grid", ylabel="ms per training step")
+    axis.grid(True, which="both", linewidth=0.3)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=110)
+
+
+def _size(row: dict) -> tuple[int, int, int]:
+    return row["grid"], row["batch"], row["width"]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{text!r}: whole numbers separated by commas are needed") from None
+    if min(numbers) < 1:
+        raise UserError(f"{text!r}: numbers must be at least 1")
+    return numbers
+
+
+def _machine() -> dict[str, str]:
+    libraries = {}
+    for package in ("torch", "flashkan", "inkan", "pykan"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            libraries[package] = importlib.metadata.version(package)
+    return {"platform": platform.platform(), "cores": str(multiprocessing.cpu_count())} | libraries
+
+
+if __name__ == "__main__":
+    run(main, Config)
