@@ -48,33 +48,39 @@ def local(basis: Basis) -> TypeGuard[BSpline]:
     return isinstance(basis, BSpline) and basis.knots is None
 
 
-def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """`a` `[n, k]` times `b` `[k, m]`."""
-    a, b = a.contiguous(), b.contiguous()
+def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`a` `[n, k]` times `b` `[k, m]`, plus `bias` `[m]` if there is one."""
+    biases = [] if bias is None else [bias]
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy = Tensor(upstream).contiguous()
-        return None, _product(dy, b.transpose()).uop, _product(a, dy, transposed=True).uop
+        to_a, to_b = _product(dy, b.transpose()), _product(a, dy, transposed=True)
+        return (None, to_a.uop, to_b.uop, *(dy.sum(0).uop for _ in biases))
 
-    return _product(a, b, grad_fxn=gradient)
+    return _product(a, b, *biases, grad_fxn=gradient)
 
 
 def _product(
-    a: Tensor, b: Tensor, *, transposed: bool = False, grad_fxn: Callable | None = None
+    a: Tensor,
+    b: Tensor,
+    *biases: Tensor,
+    transposed: bool = False,
+    grad_fxn: Callable | None = None,
 ) -> Tensor:
-    """`a @ b`, or `a.T @ b`; left to tinygrad where `b` is too narrow for vectors."""
+    """`a @ b`, or `a.T @ b`, plus a bias; left to tinygrad where `b` is too narrow for vectors."""
     rows, out = a.shape[1] if transposed else a.shape[0], b.shape[1]
     if _divisor(out, TILE_COLUMNS) < 4:
-        return (a.transpose() if transposed else a) @ b
+        return sum(biases, (a.transpose() if transposed else a) @ b)
     return _empty((rows, out), a).custom_kernel(
         a,
-        b.contiguous(),
+        b,
+        *biases,
         fxn=lambda *arguments: _tiles(*arguments, transposed=transposed),
         grad_fxn=grad_fxn,
     )[0]
 
 
-def _tiles(y: UOp, a: UOp, b: UOp, *, transposed: bool) -> UOp:
+def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, transposed: bool) -> UOp:
     """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
     (n, m), k = y.shape, b.shape[0]
     rows, lanes = _divisor(n, TILE_ROWS), _divisor(m, TILE_COLUMNS)
@@ -86,6 +92,7 @@ def _tiles(y: UOp, a: UOp, b: UOp, *, transposed: bool) -> UOp:
     at = sum(terms, UOp.const(dtypes.weakint, 0))
     value = (a[at, i] if transposed else a[i, at]) * b[at, j]
     value = value.reduce(*terms, arg=Ops.ADD) if terms else value
+    value = sum([bias[j] for bias in biases], value)
     stored = y[i, j].store(value).end(row, lane, part, inner, thread)
     return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
 

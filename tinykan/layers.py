@@ -163,7 +163,7 @@ class KANLayer:
         if self.kernels == "reference" or not kernels.supported(x):
             return self.reference(x)
         if not kernels.local(basis):
-            return self._dense(x, kernels.matmul)
+            return self._dense(x, kernels.linear)
         coefficients = self.coefficients
         if self.spline_weight is not None:
             coefficients = coefficients * self.spline_weight.unsqueeze(1)
@@ -175,15 +175,14 @@ class KANLayer:
     def reference(self, x: Tensor) -> Tensor:
         """The same as plain tensor operations, every function of the basis evaluated: what the
         kernels are tested against, and what stands in where they do not serve."""
-        return self._dense(x, Tensor.matmul)
+        # Realised, or the functions would be evaluated again for every output inside the product.
+        return self._dense(x, lambda a, b, bias: a.contiguous().linear(b.contiguous(), bias))
 
-    def _dense(self, x: Tensor, matmul: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        # One product for splines and base together. Realised first, or the functions would be
-        # evaluated again for every output inside the product.
-        features = self._features(x.reshape(-1, self.in_features)).flatten(-2).contiguous()
-        y = matmul(features, self._weights().reshape(-1, self.out_features).contiguous())
-        y = y.reshape(*x.shape[:-1], self.out_features)
-        return y if self.bias is None else y + self.bias
+    def _dense(self, x: Tensor, linear: Callable[..., Tensor]) -> Tensor:
+        # One product for splines and base together.
+        features = self._features(x.reshape(-1, self.in_features)).flatten(-2)
+        weights = self._weights().reshape(-1, self.out_features)
+        return linear(features, weights, self.bias).reshape(*x.shape[:-1], self.out_features)
 
     def edges(self, x: Tensor) -> Tensor:
         """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""
