@@ -22,19 +22,20 @@ from tinykan.errors import UserError
 from tinykan.experiment import versions
 
 PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
+WARM, TIMED = 3, 3  # steps of each turn: to wake threads and caches, and to be measured
 
 
 @dataclass
 class Config:
     """Times one training step (forward, gradients, Adam; float32) of a 32-WIDTH-WIDTH-WIDTH-1
     network in tinykan and in the PyTorch libraries that are installed: each in a process of its
-    own, taking turns; medians after warm-up, compile time apart. KANs are cubic."""
+    own, taking turns; medians over the turns, compile time apart. KANs are cubic."""
 
     grids: str = option("5,50", "numbers of intervals")
     batches: str = option("4096", "batch sizes")
     widths: str = option("64", "widths of the hidden layers")
     only: str | None = option(None, "names of contenders, separated by commas (default: all)")
-    rounds: int = option(20, "timed steps of each", minimum=1)
+    rounds: int = option(10, "turns of each, of 3 timed steps", minimum=1)
     limit: float = option(3.0, "leave a contender out beyond the size at which its step takes X s")
     device: str | None = option(None, "tinygrad device (default: the best one here)")
     out: str = option("runs/bench", "folder for bench.json, bench.md and bench.png")
@@ -67,7 +68,7 @@ def main(config: Config) -> None:
 
 
 def measure(names: list[str], grid: int, batch: int, width: int, config: Config) -> list[dict]:
-    """One row for each contender: milliseconds of each timed step, in turns."""
+    """One row for each contender: seconds of a step in each turn, and the median."""
     context = multiprocessing.get_context("spawn")
     workers = {}
     for name in names:
@@ -112,10 +113,12 @@ def work(pipe, name: str, grid: int, batch: int, width: int, device: str | None)
         pipe.send({"failed": " ".join(f"{type(error).__name__}: {error}".split())[:200]})
         return
     while pipe.recv() == "step":
-        step()  # the first after a pause wakes threads and caches up
+        for _ in range(WARM):
+            step()
         start = time.perf_counter()
-        step()
-        pipe.send(time.perf_counter() - start)
+        for _ in range(TIMED):
+            step()
+        pipe.send((time.perf_counter() - start) / TIMED)
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -148,7 +151,7 @@ def plot(rows: list[dict], path: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     for name in dict.fromkeys(r["name"] for r in rows):
-        points = [(r["grid"], r["ms"]) for r in rows if r["name"] == name and "ms" in r]
+        points = sorted((r["grid"], r["ms"]) for r in rows if r["name"] == name and "ms" in r)
         style = {"linewidth": 2.5} if name.startswith("tinykan") else {"linestyle": "--"}
         axis.loglog(*zip(*points, strict=True), marker="o", markersize=4, label=name, **style)
     axis.set(xlabel="intervals of the grid", ylabel="ms per training step")
@@ -177,7 +180,7 @@ def _machine() -> dict[str, str]:
     for package in ("torch", "flashkan", "inkan", "pykan"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             libraries[package] = importlib.metadata.version(package)
-    return {"platform": platform.platform(), "cores": str(multiprocessing.cpu_count())} | libraries
+    return {"machine": platform.machine(), "cores": str(multiprocessing.cpu_count())} | libraries
 
 
 if __name__ == "__main__":

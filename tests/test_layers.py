@@ -11,7 +11,8 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
-from tinykan.layers import FUNCTIONS, INITIALISERS, learnable, sine
+from tinykan.activations import FUNCTIONS, sine
+from tinykan.layers import INITIALISERS, learnable
 
 
 def double(values: np.ndarray) -> Tensor:

@@ -31,7 +31,7 @@ from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
 from tinykan.basis import Basis, BSpline
 
-CHUNK = 64  # samples: their outputs and one input's weights fit into 48 KiB
+CHUNK = 32  # samples: their outputs, features and one input's weights fit into 48 KiB
 LANES = 64  # outputs computed side by side
 TILE_ROWS, TILE_COLUMNS = 4, 16  # of the matrix product: as many sums as registers hold
 

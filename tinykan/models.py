@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tinykan.basis import Basis, BSpline, Linear, Polynomial
 from tinykan.encoding import Encoding
-from tinykan.layers import lookup
+from tinykan.errors import lookup
 from tinykan.networks import (
     KAN,
     MLP,

@@ -8,10 +8,11 @@ from itertools import pairwise
 import numpy as np
 from tinygrad import Tensor, TinyJit
 
+from tinykan.activations import FUNCTIONS
 from tinykan.basis import Basis, BSpline, Linear
 from tinykan.encoding import Encoding
-from tinykan.errors import UserError
-from tinykan.layers import FUNCTIONS, EdgeTanh, KANLayer, learnable, lookup
+from tinykan.errors import UserError, lookup
+from tinykan.layers import EdgeTanh, KANLayer, learnable
 
 
 class Network:

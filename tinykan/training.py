@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tinygrad import Context, Device, Tensor, TinyJit, dtypes
 
-from tinykan.errors import UserError
+from tinykan.errors import UserError, lookup
 from tinykan.layers import learnable
 from tinykan.networks import Network
 from tinykan.sampling import uniform
@@ -50,8 +50,7 @@ def learning_rates(
 ) -> np.ndarray:
     """The rate of each step `[steps]`: a linear warm-up over the first `warmup` steps, then
     constant, or half a cosine down to 0 (Loshchilov and Hutter 2017, without restarts)."""
-    if schedule not in SCHEDULES:
-        raise UserError(f"unknown schedule {schedule!r}; choose from {', '.join(SCHEDULES)}")
+    shape = lookup("schedule", schedule, SCHEDULES)
     if not (math.isfinite(peak) and peak > 0):
         raise UserError(f"learning rate {peak} must be a positive number")
     if not 0 <= warmup < max(steps, 1):
@@ -59,7 +58,7 @@ def learning_rates(
             f"a warm-up of {warmup} steps must be shorter than the {steps} steps of the run"
         )
     step = np.arange(steps)
-    rates = peak * SCHEDULES[schedule]((step - warmup) / max(steps - warmup, 1))
+    rates = peak * shape((step - warmup) / max(steps - warmup, 1))
     return np.where(step < warmup, peak * (step + 1) / (warmup + 1), rates)
 
 
