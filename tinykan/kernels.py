@@ -53,8 +53,10 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     biases = [] if bias is None else [bias]
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        # As wide as the kernel's own output and weights, which may be wider than b.
         dy = Tensor(upstream).contiguous()
-        to_a, to_b = _product(dy, b.transpose()), _product(a, dy, transposed=True)
+        to_a = _product(dy, Tensor(call.src[3]).transpose())
+        to_b = _product(a, dy, transposed=True)
         return (None, to_a.uop, to_b.uop, *(dy.sum(0).uop for _ in biases))
 
     return _product(a, b, *biases, grad_fxn=gradient)
@@ -69,21 +71,21 @@ def _product(
 ) -> Tensor:
     """`a @ b`, or `a.T @ b`, plus a bias; left to tinygrad where `b` is too narrow for vectors."""
     rows, out = a.shape[1] if transposed else a.shape[0], b.shape[1]
-    if _divisor(out, TILE_COLUMNS) < 4:
+    if out < 4:
         return sum(biases, (a.transpose() if transposed else a) @ b)
-    return _empty((rows, out), a).custom_kernel(
+    lanes = _lanes(out, TILE_COLUMNS)
+    return _empty((rows, _widened(out, lanes)), a).custom_kernel(
         a,
-        b,
-        *biases,
-        fxn=lambda *arguments: _tiles(*arguments, transposed=transposed),
+        *(_widen(w, lanes) for w in (b, *biases)),
+        fxn=lambda *arguments: _tiles(*arguments, lanes=lanes, transposed=transposed),
         grad_fxn=grad_fxn,
-    )[0]
+    )[0][:, :out]
 
 
-def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, transposed: bool) -> UOp:
+def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int, transposed: bool) -> UOp:
     """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
     (n, m), k = y.shape, b.shape[0]
-    rows, lanes = _divisor(n, TILE_ROWS), _divisor(m, TILE_COLUMNS)
+    rows = _divisor(n, TILE_ROWS)
     threads = _threads(n // rows)
     thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(n // rows // threads, 1)
     part, row, lane = UOp.range(m // lanes, 2), _lane(rows, 3), _lane(lanes, 4)
@@ -120,9 +122,10 @@ def spline_layer(
         fxn=lambda *arguments: _features(*arguments, basis=basis, base=base),
         grad_fxn=lambda upstream, call: (None, None, _by_sample(upstream[:, :, 0])),
     )[:2]
-    weights = [coefficients.contiguous()]
-    weights += [] if base_weight is None else [base_weight.contiguous()]
-    biases = [] if bias is None else [bias]
+    out = coefficients.shape[2]
+    lanes = _lanes(out, LANES)
+    weights = [_widen(w, lanes) for w in (coefficients, base_weight) if w is not None]
+    biases = [] if bias is None else [_widen(bias, lanes)]
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy = Tensor(upstream).contiguous()
@@ -135,15 +138,15 @@ def spline_layer(
         to_bias = [dy.sum(0).uop for _ in biases]
         return (None, to_features.uop, *(s.uop for s in sums[: len(weights)]), *to_bias)
 
-    y = _empty((batch + padding, coefficients.shape[2]), x)
+    y = _empty((batch + padding, _widened(out, lanes)), x)
     y = y.custom_kernel(
         features,
         *weights,
         *biases,
-        fxn=lambda *arguments: _forward(*arguments, biased=bias is not None),
+        fxn=lambda *arguments: _forward(*arguments, lanes=lanes, biased=bias is not None),
         grad_fxn=gradient,
     )[0]
-    return y[:batch]
+    return y[:batch, :out]
 
 
 def _empty(shape: tuple, like: Tensor) -> Tensor:
@@ -178,10 +181,10 @@ def _features(features: UOp, slopes: UOp, x: UOp, *, basis: BSpline, base: Calla
     return sink.sink(arg=KernelInfo(name="spline_features", opts_to_apply=()))
 
 
-def _forward(y: UOp, features: UOp, *weights: UOp, biased: bool) -> UOp:
+def _forward(y: UOp, features: UOp, *weights: UOp, lanes: int, biased: bool) -> UOp:
     """The layer, from the features and the weights of splines, of the base, and the bias."""
     (blocks, inputs, rows, chunk), out = features.shape, y.shape[1]
-    threads, lanes = _threads(blocks), _divisor(out, LANES)
+    threads = _threads(blocks)
     thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(blocks // threads, 1)
     block = thread * (blocks // threads) + inner
     sample, part = UOp.range(chunk, 2), UOp.range(out // lanes, 3)
@@ -205,7 +208,7 @@ def _weight_gradient(*arguments: UOp) -> UOp:
     """The sums for coefficients and base weights, from the features and the gradient to y."""
     *sums, features, upstream = arguments
     (blocks, inputs, rows, chunk), (_, functions, out) = features.shape, sums[0].shape
-    lanes = _divisor(out, LANES // 2)
+    lanes = _vector(out, LANES // 2)
     columns = inputs * (out // lanes)
     threads = _threads(columns)
     thread = UOp.range(threads, 0, AxisType.THREAD)
@@ -244,7 +247,7 @@ def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
     """The gradient `[blocks, in, chunk]`, from weights, features, their slopes, and that to y."""
     *weights, features, slopes, upstream = arguments
     (blocks, inputs, rows, chunk), out = features.shape, upstream.shape[1]
-    threads, lanes = _threads(blocks), _divisor(out, 8)
+    threads, lanes = _threads(blocks), _vector(out, 8)
     thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(blocks // threads, 1)
     i, sample = UOp.range(inputs, 2), UOp.range(chunk, 3)
     block = thread * (blocks // threads) + inner
@@ -281,6 +284,29 @@ def _lane(count: int, number: int) -> UOp:
 def _threads(count: int) -> int:
     """As many threads as divide `count` pieces of work evenly, up to the cores."""
     return _divisor(max(count, 1), CPU_COUNT.value)
+
+
+def _lanes(out: int, limit: int) -> int:
+    """How many columns to compute side by side: a multiple of 4, for vector loads need rows that
+    start at one, with the least waste; below 4 there is nothing to gain."""
+    if out <= limit:
+        return out if out < 4 else -(-out // 4) * 4
+    return min(range(limit, limit // 2 - 1, -4), key=lambda lanes: _widened(out, lanes))
+
+
+def _widened(out: int, lanes: int) -> int:
+    return -(-out // lanes) * lanes
+
+
+def _widen(weights: Tensor, lanes: int) -> Tensor:
+    """With zero columns up to a multiple of `lanes`; contiguous."""
+    missing = _widened(weights.shape[-1], lanes) - weights.shape[-1]
+    return weights.pad((*[None] * (weights.ndim - 1), (0, missing))).contiguous()
+
+
+def _vector(out: int, limit: int) -> int:
+    """The largest divisor of `out` up to `limit` that is a multiple of 4, if there is one."""
+    return 4 * _divisor(out // 4, limit // 4) if out % 4 == 0 else _divisor(out, limit)
 
 
 def _divisor(number: int, limit: int) -> int:
