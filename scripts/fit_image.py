@@ -80,7 +80,7 @@ def main(config: Config) -> None:
     predict = Predictor(model, chunk=config.batch)  # the shapes of training: kernels are shared
     reduction = min(1.0, FRAME_SIDE / max(width, height))
     frame_size = (max(2, round(width * reduction)), max(2, round(height * reduction)))
-    frames = [images.render(predict, *frame_size)]
+    frames: list[np.ndarray] = []
     wanted = set(np.unique(np.geomspace(1, config.steps, FRAMES).astype(int)))
     log_every = max(1, config.steps // 100)
 
@@ -110,7 +110,7 @@ def main(config: Config) -> None:
     images.save_image(fitted, out.folder / "reconstruction.png")
     plotting.save_comparison(image, fitted, out.folder / "comparison.png", title)
     plotting.save_loss(history, out.folder / "loss.png", title)
-    plotting.save_animation(frames, out.folder / "progress.gif")
+    plotting.save_animation(frames or [fitted], out.folder / "progress.gif")
     if failure:
         raise DivergenceError(f"{failure}; what was reached is in {out.folder}")
     print(summary_line(summary, ("psnr", "ssim", "mse"), out.folder))
