@@ -18,7 +18,7 @@ import numpy as np
 from contenders import CONTENDERS
 
 from tinykan.cli import option, run
-from tinykan.errors import UserError
+from tinykan.errors import UserError, lookup
 from tinykan.experiment import versions
 
 PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
@@ -43,10 +43,8 @@ class Config:
 
 def main(config: Config) -> None:
     chosen = config.only.split(",") if config.only else list(CONTENDERS)
-    for name in chosen:
-        if name not in CONTENDERS:
-            raise UserError(f"unknown contender {name!r}; choose from {', '.join(CONTENDERS)}")
-    names = [n for n in chosen if all(map(importlib.util.find_spec, CONTENDERS[n].packages))]
+    packages = {name: lookup("contender", name, CONTENDERS).packages for name in chosen}
+    names = [n for n in chosen if all(map(importlib.util.find_spec, packages[n]))]
     print("left out, not installed:", ", ".join(n for n in chosen if n not in names) or "none")
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)

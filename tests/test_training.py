@@ -95,6 +95,12 @@ def test_warns_once_when_inputs_leave_the_grid(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_sorted_data_that_leave_the_grid_late_are_noticed(capsys):
+    late = np.linspace(-1, 3, 2048, dtype=np.float32)[:, None]
+    fit(KAN([1, 1]), batches(late, late), steps=1, progress=False)
+    assert "50% of the inputs of layer 1 are outside its grid" in capsys.readouterr().err
+
+
 def test_progress_shows_loss_speed_and_time_left(capsys):
     fit(KAN([1, 1], Polynomial(2)), batches(X, Y), steps=30, progress=True)
     last = capsys.readouterr().err.splitlines()[-1]

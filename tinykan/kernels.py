@@ -86,10 +86,9 @@ def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int, transposed: bool) -
     """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
     (n, m), k = y.shape, b.shape[0]
     rows = _divisor(n, TILE_ROWS)
-    threads = _threads(n // rows)
-    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(n // rows // threads, 1)
+    tile, inner, thread = _shared(n // rows)
     part, row, lane = UOp.range(m // lanes, 2), _lane(rows, 3), _lane(lanes, 4)
-    i, j = (thread * (n // rows // threads) + inner) * rows + row, part * lanes + lane
+    i, j = tile * rows + row, part * lanes + lane
     terms = [UOp.range(k, 5, AxisType.REDUCE)] if k > 1 else []
     at = sum(terms, UOp.const(dtypes.weakint, 0))
     value = (a[at, i] if transposed else a[i, at]) * b[at, j]
@@ -163,11 +162,11 @@ def _features(features: UOp, slopes: UOp, x: UOp, *, basis: BSpline, base: Calla
     """For each input: the number of its first function, the values, the base function; and the
     derivatives of the latter two."""
     blocks, inputs, _, chunk = features.shape
-    lanes, threads = _divisor(chunk, 16), _threads(blocks)
-    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(blocks // threads, 1)
+    lanes = _divisor(chunk, 16)
+    block, inner, thread = _shared(blocks)
     i, part = UOp.range(inputs, 2), UOp.range(chunk // lanes, 3)
     lane = _lane(lanes, 4)
-    block, sample = thread * (blocks // threads) + inner, part * lanes + lane
+    sample = part * lanes + lane
     at = x[block * chunk + sample, i].load()
     first, offsets = basis.local_offsets(at)
     values = [first, *(basis.closed_form(v) for v in offsets)]
@@ -184,9 +183,7 @@ def _features(features: UOp, slopes: UOp, x: UOp, *, basis: BSpline, base: Calla
 def _forward(y: UOp, features: UOp, *weights: UOp, lanes: int, biased: bool) -> UOp:
     """The layer, from the features and the weights of splines, of the base, and the bias."""
     (blocks, inputs, rows, chunk), out = features.shape, y.shape[1]
-    threads = _threads(blocks)
-    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(blocks // threads, 1)
-    block = thread * (blocks // threads) + inner
+    block, inner, thread = _shared(blocks)
     sample, part = UOp.range(chunk, 2), UOp.range(out // lanes, 3)
     lane = _lane(lanes, 4)
     b, o = block * chunk + sample, part * lanes + lane
@@ -247,10 +244,9 @@ def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
     """The gradient `[blocks, in, chunk]`, from weights, features, their slopes, and that to y."""
     *weights, features, slopes, upstream = arguments
     (blocks, inputs, rows, chunk), out = features.shape, upstream.shape[1]
-    threads, lanes = _threads(blocks), _vector(out, 8)
-    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(blocks // threads, 1)
+    lanes = _vector(out, 8)
+    block, inner, thread = _shared(blocks)
     i, sample = UOp.range(inputs, 2), UOp.range(chunk, 3)
-    block = thread * (blocks // threads) + inner
     # Only ranges longer than one: tinygrad makes the others constants, which can't be summed over.
     parts = [UOp.range(out // lanes, 4, AxisType.REDUCE)] if out > lanes else []
     inside = [UOp.range(lanes, 5, AxisType.UNROLL)] if lanes > 1 else []
@@ -275,6 +271,14 @@ def _rows(first: UOp, weights: Sequence[UOp], rows: int, i: UOp, o: UOp) -> list
     first = first.cast(dtypes.int32).maximum(0).minimum(weights[0].shape[1] - local)
     first = first.cast(dtypes.weakint)
     return [weights[0][i, first + j, o] for j in range(local)] + [w[i, o] for w in weights[1:]]
+
+
+def _shared(count: int) -> tuple[UOp, UOp, UOp]:
+    """Work shared among the threads: the number of a piece, the loop over a thread's pieces, and
+    the thread."""
+    threads = _threads(count)
+    thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(count // threads, 1)
+    return thread * (count // threads) + inner, inner, thread
 
 
 def _lane(count: int, number: int) -> UOp:

@@ -120,9 +120,7 @@ class KANLayer:
             return self.reference(x)
         if not kernels.local(basis):
             return self._dense(x, kernels.linear)
-        coefficients = self.coefficients
-        if self.spline_weight is not None:
-            coefficients = coefficients * self.spline_weight.unsqueeze(1)
+        coefficients = self._scaled_coefficients()
         base = None if self.base is None else FUNCTIONS[self.base]
         flat = x.reshape(-1, self.in_features)
         y = kernels.spline_layer(flat, basis, coefficients, base, self.base_weight, self.bias)
@@ -178,11 +176,15 @@ class KANLayer:
         phi = self.basis(x)
         return phi if self.base is None else phi.cat(FUNCTIONS[self.base](x).unsqueeze(-1), dim=-1)
 
+    def _scaled_coefficients(self) -> Tensor:
+        """Coefficients times spline weights `[in, n_functions, out]`."""
+        if self.spline_weight is None:
+            return self.coefficients
+        return self.coefficients * self.spline_weight.unsqueeze(1)
+
     def _weights(self) -> Tensor:
         """What multiplies them `[in, n, out]`."""
-        weights = self.coefficients
-        if self.spline_weight is not None:
-            weights = weights * self.spline_weight.unsqueeze(1)
+        weights = self._scaled_coefficients()
         return (
             weights
             if self.base_weight is None
