@@ -27,13 +27,13 @@ WARM, TIMED = 3, 3  # steps of each turn: to wake threads and caches, and to be 
 
 @dataclass
 class Config:
-    """Times one training step (forward, gradients, Adam; float32) of a 32-WIDTH-WIDTH-WIDTH-1
-    network in tinykan and in the PyTorch libraries that are installed: each in a process of its
-    own, taking turns; medians over the turns, compile time apart. KANs are cubic."""
+    """Times one training step (forward, gradients, Adam; float32) of a network in tinykan and in
+    the PyTorch libraries that are installed: each in a process of its own, taking turns; medians
+    over the turns, compile time apart. KANs are cubic."""
 
     grids: str = option("5,50", "numbers of intervals")
     batches: str = option("4096", "batch sizes")
-    widths: str = option("64", "widths of the hidden layers")
+    networks: str = option("32-64-64-64-1", "widths of the layers, networks separated by commas")
     only: str | None = option(None, "names of contenders, separated by commas (default: all)")
     rounds: int = option(10, "turns of each, of 3 timed steps", minimum=1)
     limit: float = option(3.0, "leave a contender out beyond the size at which its step takes X s")
@@ -50,10 +50,11 @@ def main(config: Config) -> None:
     out.mkdir(parents=True, exist_ok=True)
     results: list[dict] = []
     for batch in _numbers(config.batches):
-        for width in _numbers(config.widths):
+        for network in config.networks.split(","):
+            widths = _numbers(network, "-")
             slow: set[str] = set()
             for grid in _numbers(config.grids):
-                rows = measure([n for n in names if n not in slow], grid, batch, width, config)
+                rows = measure([n for n in names if n not in slow], grid, batch, widths, config)
                 slow |= {r["name"] for r in rows if "failed" in r or r["ms"] > 1000 * config.limit}
                 results += rows
                 print(table(rows), flush=True)
@@ -65,13 +66,15 @@ def main(config: Config) -> None:
     print(f"in {out}")
 
 
-def measure(names: list[str], grid: int, batch: int, width: int, config: Config) -> list[dict]:
+def measure(
+    names: list[str], grid: int, batch: int, widths: list[int], config: Config
+) -> list[dict]:
     """One row for each contender: seconds of a step in each turn, and the median."""
     context = multiprocessing.get_context("spawn")
     workers = {}
     for name in names:
         pipe, theirs = context.Pipe()
-        arguments = (theirs, name, grid, batch, width, config.device)
+        arguments = (theirs, name, grid, batch, widths, config.device)
         process = context.Process(target=work, args=arguments, daemon=True)
         process.start()
         theirs.close()
@@ -86,7 +89,8 @@ def measure(names: list[str], grid: int, batch: int, width: int, config: Config)
                 times[name].append(pipe.recv())
     rows = []
     for name, (process, pipe, about) in workers.items():
-        row = {"name": name, "grid": grid, "batch": batch, "width": width, **about}
+        network = "-".join(map(str, widths))
+        row = {"name": name, "grid": grid, "batch": batch, "network": network, **about}
         if times[name]:
             pipe.send("stop")
             row |= {"ms": 1000 * median(times[name]), "peak_mb": pipe.recv(), "times": times[name]}
@@ -95,15 +99,15 @@ def measure(names: list[str], grid: int, batch: int, width: int, config: Config)
     return rows
 
 
-def work(pipe, name: str, grid: int, batch: int, width: int, device: str | None) -> None:
+def work(pipe, name: str, grid: int, batch: int, widths: list[int], device: str | None) -> None:
     """A contender's process: builds and warms up, then steps when told to."""
     contender = CONTENDERS[name]
     try:
         start = time.perf_counter()
         rng = np.random.default_rng(0)
-        x = rng.uniform(-1, 1, (batch, 32)).astype(np.float32)
-        y = rng.normal(size=(batch, 1)).astype(np.float32)
-        step, about = contender.build([32, width, width, width, 1], grid, x, y, device)
+        x = rng.uniform(-1, 1, (batch, widths[0])).astype(np.float32)
+        y = rng.normal(size=(batch, widths[-1])).astype(np.float32)
+        step, about = contender.build(widths, grid, x, y, device)
         for _ in range(3):
             step()
         pipe.send({"compile_seconds": time.perf_counter() - start, **about})
@@ -124,18 +128,18 @@ def table(rows: list[dict]) -> str:
     """The results in Markdown; ratios are to the spline of tinykan of the same size."""
     ours = {_size(r): r["ms"] for r in rows if r["name"] == "tinykan spline" and "ms" in r}
     lines = [
-        "| library | intervals | batch | width | ms per step | ratio | compile, s | peak, MB "
+        "| library | intervals | batch | network | ms per step | ratio | compile, s | peak, MB "
         "| kernels | parameters |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        size = f"{row['name']} | {row['grid']} | {row['batch']} | {row['width']}"
+        size = f"{row['name']} | {row['grid']} | {row['batch']} | {row['network']}"
         if "failed" in row:
             lines.append(f"| {size} | {row['failed']} | | | | | |")
             continue
         ratio = f"{row['ms'] / ours[_size(row)]:.2f}" if _size(row) in ours else ""
         lines.append(
-            f"| {size} | {row['ms']:.1f} | {ratio} | {row['compile_seconds']:.1f} "
+            f"| {size} | {row['ms']:.{1 if row['ms'] >= 10 else 2}f} | {ratio} | {row['compile_seconds']:.1f} "
             f"| {row['peak_mb']:.0f} | {row.get('kernels', '')} | {row['parameters']} |"
         )
     return "\n".join(lines)
@@ -159,15 +163,15 @@ def plot(rows: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _size(row: dict) -> tuple[int, int, int]:
-    return row["grid"], row["batch"], row["width"]
+def _size(row: dict) -> tuple[int, int, str]:
+    return row["grid"], row["batch"], row["network"]
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(text: str, separator: str = ",") -> list[int]:
     try:
-        numbers = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(separator)]
     except ValueError:
-        raise UserError(f"{text!r}: whole numbers separated by commas are needed") from None
+        raise UserError(f"{text!r}: whole numbers separated by {separator!r} are needed") from None
     if min(numbers) < 1:
         raise UserError(f"{text!r}: numbers must be at least 1")
     return numbers

@@ -140,6 +140,12 @@ def inkan(torch, widths, grid):
     return KANNetwork(widths, grid_size=grid)
 
 
+def efficient_kan(torch, widths, grid):
+    from efficient_kan import KAN
+
+    return KAN(widths, grid_size=grid, spline_order=3)
+
+
 def pykan(torch, widths, grid):
     from kan import KAN
 
@@ -156,5 +162,6 @@ CONTENDERS = {
     "torch RBF": Contender(torch_network(torch_rbf)),
     "flashkan": Contender(torch_network(flashkan), ("torch", "flashkan")),
     "inkan": Contender(torch_network(inkan), ("torch", "inkan")),
+    "efficient-kan": Contender(torch_network(efficient_kan), ("torch", "efficient_kan")),
     "pykan": Contender(torch_network(pykan), ("torch", "kan", "sklearn", "sympy", "pandas")),
 }

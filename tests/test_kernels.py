@@ -46,6 +46,8 @@ def test_values_and_gradients_match_the_plain_path(order, base):
     [
         (1, 1, 1, 1),
         (37, 2, 3, 3),
+        (1024, 1, 3, 5),
+        (2, 1, 2, 2),
         (64, 3, 64, 5),
         (130, 7, 1, 5),
         (513, 2, 67, 20),

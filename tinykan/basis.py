@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad import Tensor, UOp, dtypes
 
 from tinykan.errors import UserError
+from tinykan.gradient import with_derivative
 
 # Closed forms serve tensors, and single numbers inside a kernel.
 Number = TypeVar("Number", Tensor, UOp)
@@ -44,10 +45,7 @@ class Basis:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Values `[..., in, n_functions]`; differentiable once, through `derivative`."""
-        fixed = x.detach()
-        # The second term is zero and costs nothing: x - fixed folds away when the kernel is
-        # compiled. It is there for the backward pass, where it contributes the derivative.
-        return self.evaluate(fixed) + self.derivative(fixed) * (x - fixed).unsqueeze(-1)
+        return with_derivative(x, self.evaluate, self.derivative)
 
     def outside(self, x: Tensor) -> Tensor:
         """For each entry of `x`, whether it lies outside the domain."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import platform
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tinygrad import Context, Device, Tensor
-from tinygrad.helpers import DEV, Target
+from tinygrad.helpers import DEV, SPEC, USE_TC, Target, getenv
+from tinygrad.renderer.llvmir import CPULLVMRenderer
 
 from tinykan.errors import UserError
 
@@ -17,6 +21,13 @@ from tinykan.errors import UserError
 # implementation on the CPU (PoCL) is slower than tinygrad's own CPU device.
 ACCELERATORS = ("METAL", "AMD", "NV", "CUDA", "QCOM", "CL")
 CPU_RENDERERS = ("CLANGJIT", "LLVM", "X86")
+# On x86, tinygrad moves 4 numbers at a time, and no compiler widens that. Its AMX option makes it
+# 16, which they split into as many registers as it takes, the widest they are told to prefer; the
+# tensor cores for which that option stands, Apple's, are switched off.
+WIDE_VECTORS = {
+    "CPU:CLANGJIT": "x86_64,native,prefer-vector-width=512,AMX",
+    "CPU:LLVM": "x86_64,native,-prefer-256-bit,AMX",
+}
 # Only when asked for by name: WebGPU without a working driver can return garbage, and the Python
 # emulator is for tests.
 ON_REQUEST = ("CL", "WEBGPU", "PYTHON")
@@ -37,7 +48,7 @@ def select(name: str | None = None) -> str:
     candidates = list(_expand(wanted)) if wanted else list(_automatic())
     for candidate in candidates:
         if _works(candidate):
-            DEV.value = candidate
+            DEV.value = _widened(candidate)
             return candidate
     if not wanted:
         raise DeviceError("no tinygrad device works on this machine")
@@ -50,8 +61,11 @@ def select(name: str | None = None) -> str:
 def select_by_default() -> None:
     """What `select` does without a name, unless `DEV` names a device in full: that is tinygrad's to
     open, or to refuse when it is first used."""
-    if repr(DEV).upper() in ("", "CPU"):
+    name = repr(DEV).upper()
+    if name in ("", "CPU"):
         select()
+    elif name in WIDE_VECTORS:
+        DEV.value = _widened(name)
 
 
 def describe() -> dict[str, str]:
@@ -79,6 +93,33 @@ def _expand(wanted: str) -> Iterator[str]:
         yield from (f"CPU:{renderer}" for renderer in CPU_RENDERERS)
     else:
         yield wanted
+
+
+def _widened(name: str) -> str:
+    """The target with the widest vectors, for one that names nothing but a renderer."""
+    vectors = WIDE_VECTORS.get(name.upper())
+    if vectors is None or platform.machine().lower() not in ("x86_64", "amd64"):
+        return name
+    USE_TC.value = 0
+    # Its check of what it generates rejects 12 numbers stored as 8 and 4, which is no fault.
+    SPEC.value = 0
+    _allow_unaligned_vectors()
+    return f"{name}:{vectors}"
+
+
+@functools.cache
+def _allow_unaligned_vectors() -> None:
+    """Slices of realised tensors start anywhere in memory, but tinygrad 0.13 tells compilers that
+    each vector is aligned to its size; they rely on it, and the process dies."""
+    os.environ["ALIGNED"] = "0"  # of clang's types
+    cast(Any, getenv).cache_clear()
+    render = CPULLVMRenderer.render
+
+    def unaligned(self: CPULLVMRenderer, uops: list) -> str:
+        source = render(self, uops).replace(" noalias align 32 ", " noalias ")
+        return re.sub(r"\b(load|store) <.*", r"\g<0>, align 1", source)
+
+    setattr(CPULLVMRenderer, "render", unaligned)  # noqa: B010, a method is not assigned to by name
 
 
 def _works(candidate: str) -> bool:

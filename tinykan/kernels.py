@@ -10,10 +10,10 @@ reads k + 2 rows of weights for each input, whatever the grid. The gradient to t
 to those rows only, and each thread owns its inputs, so that there are no atomics and the sums are
 always taken in the same order: repeated runs give the same bits.
 
-Four kernels: the features of all inputs with their slopes, in one pass, stored input by input; the
-layer, in chunks of samples within which one input's weights and the outputs stay in the first
-cache; the gradient to the weights; and that to the inputs. The plain path, which says what they
-compute, is `KANLayer.reference`.
+Three kernels: the layer, in chunks of samples within which one input's weights and the outputs stay
+in the first cache, which also stores the values and their slopes for the other two; the gradient to
+the weights; and that to the inputs. The plain path, which says what they compute, is
+`KANLayer.reference`.
 
 The matrix product is for dense layers and dense bases: tiles in registers and a thread for each
 core, in the place of tinygrad's schedule, which is made for larger ones.
@@ -25,15 +25,16 @@ from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 from tinygrad import Device, Tensor, dtypes
-from tinygrad.gradient import compute_gradient
 from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
+from tinykan.activations import Function
 from tinykan.basis import Basis, BSpline
 
-CHUNK = 32  # samples: their outputs, features and one input's weights fit into 48 KiB
+CHUNK = 64  # samples, whose outputs and one input's features and weights fit into the first cache
 LANES = 64  # outputs computed side by side
-TILE_ROWS, TILE_COLUMNS = 4, 16  # of the matrix product: as many sums as registers hold
+SUMMED_LANES = 8  # the same, where they are then summed up
+TILE_ROWS, TILE_COLUMNS = 8, 16  # of the matrix product: as many sums as registers hold
 
 
 def supported(x: Tensor) -> bool:
@@ -57,7 +58,7 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         dy = Tensor(upstream).contiguous()
         to_a = _product(dy, Tensor(call.src[3]).transpose())
         to_b = _product(a, dy, transposed=True)
-        return (None, to_a.uop, to_b.uop, *(dy.sum(0).uop for _ in biases))
+        return (None, to_a.uop, to_b.uop, *(_column_sums(dy).uop for _ in biases))
 
     return _product(a, b, *biases, grad_fxn=gradient)
 
@@ -75,7 +76,7 @@ def _product(
         return sum(biases, (a.transpose() if transposed else a) @ b)
     lanes = _lanes(out, TILE_COLUMNS)
     return _empty((rows, _widened(out, lanes)), a).custom_kernel(
-        a,
+        _settled(a),
         *(_widen(w, lanes) for w in (b, *biases)),
         fxn=lambda *arguments: _tiles(*arguments, lanes=lanes, transposed=transposed),
         grad_fxn=grad_fxn,
@@ -98,29 +99,40 @@ def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int, transposed: bool) -
     return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
 
 
+def _column_sums(values: Tensor) -> Tensor:
+    """`[n, columns]` to `[columns]`; each thread sums its rows."""
+    n, columns = values.shape
+    threads = _threads(n)
+    if n == threads:
+        return values.sum(0)
+    return _empty((threads, columns), values).custom_kernel(values, fxn=_sums)[0].sum(0)
+
+
+def _sums(sums: UOp, values: UOp) -> UOp:
+    threads, columns = sums.shape
+    lanes, rows = _vector(columns, LANES), values.shape[0] // threads
+    thread, part = UOp.range(threads, 0, AxisType.THREAD), UOp.range(columns // lanes, 1)
+    lane, row = _lane(lanes, 2), UOp.range(rows, 3, AxisType.REDUCE)
+    column = part * lanes + lane
+    total = values[thread * rows + row, column].reduce(row, arg=Ops.ADD)
+    stored = sums[thread, column].store(total).end(lane, part, thread)
+    return stored.sink(arg=KernelInfo(name="column_sums", opts_to_apply=()))
+
+
 def spline_layer(
     x: Tensor,
     basis: BSpline,
     coefficients: Tensor,
-    base: Callable | None = None,
+    base: Function | None = None,
     base_weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
     """`[batch, in]` to `[batch, out]`, with coefficients `[in, n_functions, out]`; for a base
     function, base weights `[in, out]`; and a bias `[out]`, if any."""
     batch, inputs = x.shape
-    # Whole chunks for every thread; small batches take one thread and one chunk.
-    tile = CHUNK * _threads(batch // CHUNK) if batch >= CHUNK else batch
-    padding = -batch % tile
     rows = basis.order + 1 + (base is not None)
-    chunk = min(CHUNK, batch)
-    blocks = (batch + padding) // chunk
-    features, slopes = _empty((blocks, inputs, 1 + rows, chunk), x).custom_kernel(
-        _empty((blocks, inputs, rows, chunk), x),
-        x.pad(((0, padding), (0, 0))),
-        fxn=lambda *arguments: _features(*arguments, basis=basis, base=base),
-        grad_fxn=lambda upstream, call: (None, None, _by_sample(upstream[:, :, 0])),
-    )[:2]
+    blocks, chunk = _blocks(batch, basis.n_functions)
+    padding = blocks * chunk - batch
     out = coefficients.shape[2]
     lanes = _lanes(out, LANES)
     weights = [_widen(w, lanes) for w in (coefficients, base_weight) if w is not None]
@@ -130,82 +142,108 @@ def spline_layer(
         dy = Tensor(upstream).contiguous()
         sums = [_empty(w.shape, x) for w in weights]
         sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
-        dx = _empty((blocks, inputs, chunk), x)
+        dx = _empty((batch + padding, inputs), x)
         dx = dx.custom_kernel(*weights, features, slopes, dy, fxn=_input_gradient)[0]
-        # All of it belongs to the inputs: the features kernel hands its row 0 on to them.
-        to_features = dx.unsqueeze(2).expand(*features.shape)
-        to_bias = [dy.sum(0).uop for _ in biases]
-        return (None, to_features.uop, *(s.uop for s in sums[: len(weights)]), *to_bias)
+        to_weights = [s.uop for s in sums[: len(weights)]]
+        return (None, None, None, dx.uop, *to_weights, *(_column_sums(dy).uop for _ in biases))
 
-    y = _empty((batch + padding, _widened(out, lanes)), x)
-    y = y.custom_kernel(
-        features,
+    y, features, slopes = _empty((batch + padding, _widened(out, lanes)), x).custom_kernel(
+        _empty((blocks, inputs, 1 + rows, chunk), x),
+        _empty((blocks, inputs, rows, chunk), x),
+        x.pad(((0, padding), (0, 0))),
         *weights,
         *biases,
-        fxn=lambda *arguments: _forward(*arguments, lanes=lanes, biased=bias is not None),
+        fxn=lambda *arguments: _forward(
+            *arguments, basis=basis, base=base, biased=bias is not None
+        ),
         grad_fxn=gradient,
-    )[0]
+    )[:3]
     return y[:batch, :out]
+
+
+def _blocks(batch: int, functions: int) -> tuple[int, int]:
+    """How many chunks of how many samples: each thread as many, in steps of a vector's length.
+
+    On large grids, whose weights do not fit into a cache, a chunk has two samples for each
+    function, so that weights are fetched for several samples at once.
+    """
+    if batch < CHUNK:
+        return 1, batch
+    threads = min(CPU_COUNT.value, batch // CHUNK)
+    blocks = threads * -(-batch // (threads * max(CHUNK, 2 * functions)))
+    return blocks, -(-batch // (16 * blocks)) * 16
+
+
+def _settled(x: Tensor) -> Tensor:
+    """`x` without reshapes that lead back to its own shape: a kernel that reads through them would
+    be given a copy."""
+    base = x.uop
+    while base.op is Ops.RESHAPE:
+        base = base.src[0]
+    return Tensor(base) if base.shape == x.shape else x
 
 
 def _empty(shape: tuple, like: Tensor) -> Tensor:
     return Tensor.empty(*shape, dtype=like.dtype, device=like.device)
 
 
-def _by_sample(blocked: UOp) -> UOp:
-    """`[blocks, in, chunk]` to `[batch, in]`."""
-    blocks, inputs, chunk = blocked.shape
-    return blocked.permute((0, 2, 1)).reshape((blocks * chunk, inputs))
-
-
-def _features(features: UOp, slopes: UOp, x: UOp, *, basis: BSpline, base: Callable | None) -> UOp:
-    """For each input: the number of its first function, the values, the base function; and the
-    derivatives of the latter two."""
-    blocks, inputs, _, chunk = features.shape
-    lanes = _divisor(chunk, 16)
-    block, inner, thread = _shared(blocks)
-    i, part = UOp.range(inputs, 2), UOp.range(chunk // lanes, 3)
-    lane = _lane(lanes, 4)
-    sample = part * lanes + lane
-    at = x[block * chunk + sample, i].load()
-    first, offsets = basis.local_offsets(at)
-    values = [first, *(basis.closed_form(v) for v in offsets)]
-    derivatives = [basis.closed_slope(v) for v in offsets]
-    if base is not None:
-        values.append(base(at))
-        derivatives.append(compute_gradient(values[-1], at.const_like(1.0), {at})[at])
-    stored = [features[block, i, r, sample].store(value) for r, value in enumerate(values)]
-    stored += [slopes[block, i, r, sample].store(value) for r, value in enumerate(derivatives)]
-    sink = UOp.group(*stored).end(lane, part, i, inner, thread)
-    return sink.sink(arg=KernelInfo(name="spline_features", opts_to_apply=()))
-
-
-def _forward(y: UOp, features: UOp, *weights: UOp, lanes: int, biased: bool) -> UOp:
-    """The layer, from the features and the weights of splines, of the base, and the bias."""
+def _forward(
+    y: UOp,
+    features: UOp,
+    slopes: UOp,
+    x: UOp,
+    *weights: UOp,
+    basis: BSpline,
+    base: Function | None,
+    biased: bool,
+) -> UOp:
+    """The layer, from the inputs and the weights of splines, of the base, and the bias; and what
+    its gradients need: for each input the number of its first function, the values, the base
+    function; and the derivatives of the latter two."""
     (blocks, inputs, rows, chunk), out = features.shape, y.shape[1]
+    lanes = _lanes(out, LANES)
     block, inner, thread = _shared(blocks)
-    sample, part = UOp.range(chunk, 2), UOp.range(out // lanes, 3)
-    lane = _lane(lanes, 4)
+    sample, part, lane = UOp.range(chunk, 2), UOp.range(out // lanes, 3), _lane(lanes, 4)
     b, o = block * chunk + sample, part * lanes + lane
     initial = weights[-1][o] if biased else 0.0
     y = y.after(y[b, o].store(initial).end(lane, part, sample))
-    i, sample, part = UOp.range(inputs, 5), UOp.range(chunk, 6), UOp.range(out // lanes, 7)
-    lane = _lane(lanes, 8)
+
+    together = _vector(chunk, 16)
+    i, part, lane = UOp.range(inputs, 5), UOp.range(chunk // together, 6), _lane(together, 7)
+    sample = part * together + lane
+    at = x[block * chunk + sample, i].load()
+    values, derivatives = _local_functions(at, basis, base)
+    stored = [features[block, i, r, sample].store(value) for r, value in enumerate(values)]
+    stored += [slopes[block, i, r, sample].store(value) for r, value in enumerate(derivatives)]
+    features = features.after(UOp.group(*stored).end(lane, part))
+
+    sample, part, lane = UOp.range(chunk, 8), UOp.range(out // lanes, 9), _lane(lanes, 10)
     b, o = block * chunk + sample, part * lanes + lane
     total = y.after(i, sample)[b, o].load()
-    feature = [features[block, i, r, sample] for r in range(rows)]
+    feature = [features[block, i, r, sample].load() for r in range(rows)]
     used = _rows(feature[0], weights[: len(weights) - biased], rows, i, o)
     for factor, weight in zip(feature[1:], used, strict=True):
         total = total + factor * weight
-    stored = y[b, o].store(total).end(lane, part, sample, i).end(inner, thread)
+    stored = y[b, o].store(total).end(lane, part, sample, i, inner, thread)
     return stored.sink(arg=KernelInfo(name="spline_forward", opts_to_apply=()))
+
+
+def _local_functions(x: UOp, basis: BSpline, base: Function | None) -> tuple[list, list]:
+    """The number of the first function, the values, the base function; their derivatives."""
+    first, offsets = basis.local_offsets(x)
+    values = [first, *(basis.closed_form(v) for v in offsets)]
+    derivatives = [basis.closed_slope(v) for v in offsets]
+    if base is not None:
+        values.append(base.value(x))
+        derivatives.append(base.derivative(x))
+    return values, derivatives
 
 
 def _weight_gradient(*arguments: UOp) -> UOp:
     """The sums for coefficients and base weights, from the features and the gradient to y."""
     *sums, features, upstream = arguments
     (blocks, inputs, rows, chunk), (_, functions, out) = features.shape, sums[0].shape
-    lanes = _vector(out, LANES // 2)
+    lanes = _vector(out, LANES)
     columns = inputs * (out // lanes)
     threads = _threads(columns)
     thread = UOp.range(threads, 0, AxisType.THREAD)
@@ -241,10 +279,10 @@ def _weight_gradient(*arguments: UOp) -> UOp:
 
 
 def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
-    """The gradient `[blocks, in, chunk]`, from weights, features, their slopes, and that to y."""
+    """The gradient `[batch, in]`, from weights, features, their slopes, and that to y."""
     *weights, features, slopes, upstream = arguments
     (blocks, inputs, rows, chunk), out = features.shape, upstream.shape[1]
-    lanes = _vector(out, 8)
+    lanes = _vector(out, SUMMED_LANES)
     block, inner, thread = _shared(blocks)
     i, sample = UOp.range(inputs, 2), UOp.range(chunk, 3)
     # Only ranges longer than one: tinygrad makes the others constants, which can't be summed over.
@@ -253,10 +291,11 @@ def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
     o = sum([p * lanes for p in parts] + inside, UOp.const(dtypes.weakint, 0))
     used = _rows(features[block, i, 0, sample], weights, rows, i, o)
     products = [slopes[block, i, r, sample] * w for r, w in enumerate(used)]
-    value = sum(products[1:], products[0]) * upstream[block * chunk + sample, o]
+    b = block * chunk + sample
+    value = sum(products[1:], products[0]) * upstream[b, o]
     for loop in parts + inside:
         value = value.reduce(loop, arg=Ops.ADD)
-    stored = gradient[block, i, sample].store(value).end(sample, i, inner, thread)
+    stored = gradient[b, i].store(value).end(sample, i, inner, thread)
     return stored.sink(arg=KernelInfo(name="spline_input_gradient", opts_to_apply=()))
 
 
@@ -271,6 +310,32 @@ def _rows(first: UOp, weights: Sequence[UOp], rows: int, i: UOp, o: UOp) -> list
     first = first.cast(dtypes.int32).maximum(0).minimum(weights[0].shape[1] - local)
     first = first.cast(dtypes.weakint)
     return [weights[0][i, first + j, o] for j in range(local)] + [w[i, o] for w in weights[1:]]
+
+
+def adam_step(
+    parameter: Tensor, m: Tensor, v: Tensor, gradient: Tensor, rate: Tensor, b1: float, b2: float
+) -> list[Tensor]:
+    """Updates the first three in place; they are realised, and so is the gradient, or what computes
+    it might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
+    return parameter.flatten().custom_kernel(
+        *(t.flatten() for t in (m, v, gradient)), rate, fxn=lambda *a: _adam_step(*a, b1=b1, b2=b2)
+    )[:3]
+
+
+def _adam_step(
+    parameter: UOp, m: UOp, v: UOp, gradient: UOp, rate: UOp, *, b1: float, b2: float
+) -> UOp:
+    size = parameter.shape[0]
+    lanes = _vector(size, 16)
+    block, inner, thread = _shared(size // lanes)
+    lane = _lane(lanes, 2)
+    at = block * lanes + lane
+    g = gradient[at].load()
+    first = b1 * m[at].load() + (1 - b1) * g
+    second = b2 * v[at].load() + (1 - b2) * (g * g)
+    new = parameter[at].load() - rate[0].load() * first / (second.sqrt() + rate[1].load())
+    stored = UOp.group(m[at].store(first), v[at].store(second), parameter[at].store(new))
+    return stored.end(lane, inner, thread).sink(arg=KernelInfo(name="adam", opts_to_apply=()))
 
 
 def _shared(count: int) -> tuple[UOp, UOp, UOp]:
@@ -294,7 +359,7 @@ def _lanes(out: int, limit: int) -> int:
     """How many columns to compute side by side: a multiple of 4, for vector loads need rows that
     start at one, with the least waste; below 4 there is nothing to gain."""
     if out <= limit:
-        return out if out < 4 else -(-out // 4) * 4
+        return 1 if out < 4 else -(-out // 4) * 4
     return min(range(limit, limit // 2 - 1, -4), key=lambda lanes: _widened(out, lanes))
 
 
@@ -309,8 +374,9 @@ def _widen(weights: Tensor, lanes: int) -> Tensor:
 
 
 def _vector(out: int, limit: int) -> int:
-    """The largest divisor of `out` up to `limit` that is a multiple of 4, if there is one."""
-    return 4 * _divisor(out // 4, limit // 4) if out % 4 == 0 else _divisor(out, limit)
+    """The largest divisor of `out` up to `limit` that is a multiple of 4, else 1: tinygrad's checks
+    fail on vectors of other lengths."""
+    return 4 * _divisor(out // 4, limit // 4) if out % 4 == 0 else 1
 
 
 def _divisor(number: int, limit: int) -> int:

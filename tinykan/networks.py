@@ -45,11 +45,13 @@ class Network:
             raise UserError(
                 f"input of shape {x.shape}: the last dimension must be {self.in_features}"
             )
-        activate = FUNCTIONS[self.activation]
         values = [x if self.encoding is None else self.encoding(x).contiguous()]
         for layer in self.layers[:-1]:
+            nodes = layer(values[-1])
+            if self.activation != "identity":
+                nodes = FUNCTIONS[self.activation](nodes)
             # Realised, or the next layer's product would activate each node once for every output.
-            values.append(activate(layer(values[-1])).contiguous())
+            values.append(nodes.contiguous())
         return [*values, self.layers[-1](values[-1])]
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tinygrad import Context, Device, Tensor, TinyJit, dtypes
 
+from tinykan import kernels
 from tinykan.errors import UserError, lookup
 from tinykan.layers import learnable
 from tinykan.networks import Network
@@ -93,16 +94,21 @@ class Adam:
         self.m = [Tensor.zeros(*p.shape, dtype=p.dtype).contiguous().realize() for p in parameters]
         self.v = [Tensor.zeros(*p.shape, dtype=p.dtype).contiguous().realize() for p in parameters]
 
-    def update(self, loss: Tensor) -> list[Tensor]:
-        """What has to be realised to lower `loss` by one step."""
-        size, eps = self.table[self.step].flatten().split(1)
-        for p, m, v, g in zip(
-            self.parameters, self.m, self.v, loss.gradient(*self.parameters), strict=True
-        ):
+    def minimise(self, loss: Tensor, *others: Tensor) -> None:
+        """Lowers `loss` by one step, and realises `others` before it."""
+        gradients = [g.contiguous() for g in loss.gradient(*self.parameters)]
+        rate = self.table[self.step].flatten().contiguous()
+        Tensor.realize(*others, rate, *gradients)
+        updated = [self.step.assign(self.step + 1)]
+        for p, m, v, g in zip(self.parameters, self.m, self.v, gradients, strict=True):
+            if kernels.supported(p):
+                updated += kernels.adam_step(p, m, v, g, rate, self.b1, self.b2)
+                continue
             m.assign(self.b1 * m + (1 - self.b1) * g)
             v.assign(self.b2 * v + (1 - self.b2) * g * g)
-            p.assign(p.detach() - (size * m / (v.sqrt() + eps)).cast(p.dtype))
-        return [*self.parameters, *self.m, *self.v, self.step.assign(self.step + 1)]
+            p.assign(p.detach() - (rate[0] * m / (v.sqrt() + rate[1])).cast(p.dtype))
+            updated += [p, m, v]
+        Tensor.realize(*updated)
 
 
 def batches(
@@ -154,7 +160,7 @@ def training_step(
         few = [v.detach()[:: max(1, len(x) // OUTSIDE_SAMPLES)] for v in values]
         outside = [layer.outside(v) for layer, v in zip(model.layers, few, strict=False)]
         report = Tensor.stack(value.detach(), *outside).cast(dtypes.float32)
-        Tensor.realize(report, *optimiser.update(value))
+        optimiser.minimise(value, report)
         return report
 
     return step
