@@ -1,13 +1,13 @@
 # make demo    fit images/camera.png with a spline KAN and name the folder with the pictures
 # make test    run the tests         make test-all   the long ones too
-# make check   lint, formatting, types
+# make check   lint, formatting, types       make test-backends   on every backend of this machine
 # Each makes its own virtual environment and installs what it needs. PYTHON=... picks the Python.
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all test-backends check clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/fit_image.py images/camera.png --size 128 --out runs/demo
@@ -18,6 +18,9 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	$(BIN)/python -m pytest -m "long or not long"
+
+test-backends: $(VENV)/.test
+	$(BIN)/python scripts/backends.py
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from contenders import CONTENDERS
@@ -138,8 +139,9 @@ def table(rows: list[dict]) -> str:
             lines.append(f"| {size} | {row['failed']} | | | | | |")
             continue
         ratio = f"{row['ms'] / ours[_size(row)]:.2f}" if _size(row) in ours else ""
+        ms = f"{row['ms']:.1f}" if row["ms"] >= 10 else f"{row['ms']:.2f}"
         lines.append(
-            f"| {size} | {row['ms']:.{1 if row['ms'] >= 10 else 2}f} | {ratio} | {row['compile_seconds']:.1f} "
+            f"| {size} | {ms} | {ratio} | {row['compile_seconds']:.1f} "
             f"| {row['peak_mb']:.0f} | {row.get('kernels', '')} | {row['parameters']} |"
         )
     return "\n".join(lines)
@@ -152,9 +154,12 @@ def plot(rows: list[dict], path: Path) -> None:
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
-    for name in dict.fromkeys(r["name"] for r in rows):
+    for number, name in enumerate(dict.fromkeys(r["name"] for r in rows)):
         points = sorted((r["grid"], r["ms"]) for r in rows if r["name"] == name and "ms" in r)
-        style = {"linewidth": 2.5} if name.startswith("tinykan") else {"linestyle": "--"}
+        style: dict[str, Any] = (
+            {"linewidth": 2.5} if name.startswith("tinykan") else {"linestyle": "--"}
+        )
+        style["color"] = f"C{number}" if number < 10 else "black"  # the cycle has ten
         axis.loglog(*zip(*points, strict=True), marker="o", markersize=4, label=name, **style)
     axis.set(xlabel="intervals of the grid", ylabel="ms per training step")
     axis.grid(True, which="both", linewidth=0.3)

@@ -22,7 +22,8 @@ def tinykan_network(make: Callable) -> Callable:
         from tinykan import batches, device
         from tinykan.layers import learnable
         from tinykan.networks import parameter_count
-        from tinykan.training import Adam, learning_rates, training_step
+        from tinykan.optimiser import Adam, learning_rates
+        from tinykan.training import training_step
 
         device.select(device_name)
         model = make(widths, grid)

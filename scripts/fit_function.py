@@ -6,18 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinykan import BSpline, DivergenceError, batches, device, plotting
+from tinykan import BSpline, batches, device, plotting
 from tinykan.cli import option, run
 from tinykan.encoding import ENCODINGS
-from tinykan.experiment import Run, summary_line
+from tinykan.experiment import Run, TrainingOptions, summary_line
 from tinykan.functions import FUNCTIONS
 from tinykan.models import MODELS, build
 from tinykan.networks import Predictor, parameter_count
-from tinykan.training import SCHEDULES
 
 
-@dataclass
-class Config:
+@dataclass(kw_only=True)
+class Config(TrainingOptions):
     """Fits a function of one or two variables with a network, and draws every edge it learned."""
 
     function: str = option("zigzag", "the target", choices=FUNCTIONS)
@@ -33,15 +32,6 @@ class Config:
     encoding: str = option("none", "of the variables", choices=ENCODINGS)
     steps: int = option(2000, "training steps", minimum=1)
     batch: int = option(1024, "points in a step; all of them if there are fewer", minimum=1)
-    lr: float | None = option(
-        None, "learning rate of Adam (default: what suits the model)", minimum=0
-    )
-    schedule: str = option("cosine", "of the learning rate", choices=SCHEDULES)
-    warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
-    seed: int = option(0, "of the weights, the random points and the batches", minimum=0)
-    device: str | None = option(None, "tinygrad device, such as CPU or CUDA (default: the best)")
-    out: str | None = option(None, "folder for the results (default: runs/FUNCTION-MODEL)")
-    quiet: bool = option(False, "print the summary only")
 
 
 def main(config: Config) -> None:
@@ -63,20 +53,21 @@ def main(config: Config) -> None:
         basis=basis,
         seed=config.seed,
     )
-    out = Run(config.out or f"runs/{config.function}-{config.model}", config)
     inputs, targets = function.training_set(config.seed)
+    folder = config.out or f"runs/{config.function}-{config.model}"
+    out = Run(folder, config, inputs, targets)
+    scores_shown = ("rmse", "mse", "max_error")
+    if out.finished:
+        print(summary_line(out.finished, scores_shown, out.folder))
+        return
     say(
         f"{config.model} network {model.shape}, {parameter_count(model)} parameters, "
         f"on {len(inputs)} points of {function.formula}"
     )
-    history, failure = out.train(
+    history, problem = out.train(
         model,
         batches(inputs, targets, config.batch, config.seed),
-        steps=config.steps,
         learning_rate=kind.learning_rate if config.lr is None else config.lr,
-        schedule=config.schedule,
-        warmup=config.warmup,
-        progress=not config.quiet,
     )
     # Scored on a grid much finer than the training set, in the units of the function.
     grid = function.grid(*((2001,) if function.in_features == 1 else (101, 101)))
@@ -88,14 +79,14 @@ def main(config: Config) -> None:
         "mse": float(np.mean(error**2)),
         "max_error": float(np.abs(error).max()),
     }
-    summary = out.finish(model, history, scores)
-    title = f"{config.model}, {summary['parameters']} parameters, RMSE {scores['rmse']:.2e}"
+    title = f"{config.model}, {parameter_count(model)} parameters, RMSE {scores['rmse']:.2e}"
     plotting.save_function_fit(function, x, target, fitted, out.folder / "fit.png", title)
     plotting.save_edges(model, inputs, out.folder / "activations.png")
     plotting.save_loss(history, out.folder / "loss.png", title)
-    if failure:
-        raise DivergenceError(f"{failure}; what was reached is in {out.folder}")
-    print(summary_line(summary, ("rmse", "mse", "max_error"), out.folder))
+    summary = out.finish(model, history, scores, problem)
+    if problem:
+        raise problem
+    print(summary_line(summary, scores_shown, out.folder))
 
 
 if __name__ == "__main__":

@@ -7,20 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from tinykan import BSpline, DivergenceError, device, images, metrics, plotting
+from tinykan import BSpline, device, images, metrics, plotting
 from tinykan.cli import option, run
 from tinykan.encoding import ENCODINGS
-from tinykan.experiment import Run, summary_line
+from tinykan.experiment import Run, TrainingOptions, summary_line
 from tinykan.models import MODELS, build
 from tinykan.networks import Predictor, parameter_count
-from tinykan.training import SCHEDULES
 
 FRAMES = 24
 FRAME_SIDE = 192
 
 
-@dataclass
-class Config:
+@dataclass(kw_only=True)
+class Config(TrainingOptions):
     """Fits an image with a network that maps a pixel's coordinates to its luminance or colour."""
 
     image: str = option(MISSING, "the image file, of any kind that Pillow reads", positional=True)
@@ -37,19 +36,6 @@ class Config:
         None, "of the coordinates (default: what suits the model)", choices=ENCODINGS
     )
     between: bool = option(False, "train on points between pixels too, interpolated bilinearly")
-    steps: int = option(1000, "training steps", minimum=1)
-    batch: int = option(4096, "points in a step", minimum=1)
-    lr: float | None = option(
-        None, "learning rate of Adam (default: what suits the model)", minimum=0
-    )
-    schedule: str = option("cosine", "of the learning rate", choices=SCHEDULES)
-    warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
-    seed: int = option(0, "of the weights and the points", minimum=0)
-    device: str | None = option(
-        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
-    )
-    out: str | None = option(None, "folder for the results (default: runs/IMAGE-MODEL)")
-    quiet: bool = option(False, "print the summary only")
 
 
 def main(config: Config) -> None:
@@ -71,7 +57,11 @@ def main(config: Config) -> None:
         basis=basis,
         seed=config.seed,
     )
-    out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config)
+    out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config, image)
+    scores_shown = ("psnr", "ssim", "mse")
+    if out.finished:
+        print(summary_line(out.finished, scores_shown, out.folder))
+        return
     say(
         f"{config.model} network {model.shape}, {parameter_count(model)} parameters, "
         f"on {width} x {height} pixels"
@@ -88,16 +78,13 @@ def main(config: Config) -> None:
         if any(step - log_every < w <= step for w in wanted):
             frames.append(images.render(predict, *frame_size))
 
-    history, failure = out.train(
+    history, problem = out.train(
         model,
         images.pixel_sampler(image, config.batch, config.seed, between=config.between),
         on_log=frame,
-        steps=config.steps,
-        learning_rate=kind.learning_rate if config.lr is None else config.lr,
-        schedule=config.schedule,
-        warmup=config.warmup,
+        frames=frames,
         log_every=log_every,
-        progress=not config.quiet,
+        learning_rate=kind.learning_rate if config.lr is None else config.lr,
     )
     fitted = images.render(predict, width, height)
     scores = {
@@ -105,15 +92,15 @@ def main(config: Config) -> None:
         "ssim": metrics.ssim(fitted, image),
         "mse": metrics.mse(fitted, image),
     }
-    summary = out.finish(model, history, scores)
-    title = f"{config.model}, {summary['parameters']} parameters, {scores['psnr']:.2f} dB"
+    title = f"{config.model}, {parameter_count(model)} parameters, {scores['psnr']:.2f} dB"
     images.save_image(fitted, out.folder / "reconstruction.png")
     plotting.save_comparison(image, fitted, out.folder / "comparison.png", title)
     plotting.save_loss(history, out.folder / "loss.png", title)
     plotting.save_animation(frames or [fitted], out.folder / "progress.gif")
-    if failure:
-        raise DivergenceError(f"{failure}; what was reached is in {out.folder}")
-    print(summary_line(summary, ("psnr", "ssim", "mse"), out.folder))
+    summary = out.finish(model, history, scores, problem)
+    if problem:
+        raise problem
+    print(summary_line(summary, scores_shown, out.folder))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from tinygrad import Tensor
@@ -58,7 +60,7 @@ def test_damaged_and_foreign_files_are_one_line(tmp_path):
         "text": b"hello\nworld, this is no model",
         "huge header": b"\xff" * 8 + content[8:],
         "other kind": content.replace(b"KANLayer", b"KANLayes"),
-        "newer": content.replace(b'\\"format\\": 1', b'\\"format\\": 9'),
+        "newer": content.replace(b'\\"format\\": 2', b'\\"format\\": 9'),
     }
     safe_save({"weight": Tensor.ones(3)}, str(tmp_path / "foreign"))
     for name, data in files.items():
@@ -67,6 +69,47 @@ def test_damaged_and_foreign_files_are_one_line(tmp_path):
         with pytest.raises(CheckpointError) as error:
             load(tmp_path / name)
         assert "\n" not in str(error.value), name
+        assert ("of format 9" in str(error.value)) == (name == "newer")
+
+
+def test_no_byte_of_a_file_can_differ(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(MLP([1, 2, 1]), path)
+    content = path.read_bytes()
+    for position in range(len(content)):
+        changed = bytearray(content)
+        changed[position] ^= 1 << (position % 8)
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError):
+            load(path)
+
+
+@pytest.mark.long
+def test_two_thousand_mutated_files_are_one_line_each(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(KAN([2, 3, 1]), path)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(2000):
+        changed = bytearray(content)
+        for _ in range(rng.integers(1, 5)):
+            start, length = rng.integers(len(changed)), rng.integers(1, 40)
+            match rng.integers(4):
+                case 0:
+                    changed[start : start + length] = rng.bytes(length)
+                case 1:
+                    del changed[start : start + length]
+                case 2:
+                    changed[start:start] = rng.bytes(length)
+                case 3:
+                    del changed[start:]
+            if not changed:
+                break
+        path.write_bytes(changed)
+        begun = time.monotonic()
+        with pytest.raises(CheckpointError) as error:
+            load(path)
+        assert "\n" not in str(error.value)
+        assert time.monotonic() - begun < 5
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
@@ -77,7 +120,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinykan.checkpoint.safe_save", full_disk)
+    monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         save(MLP([2, 3, 1]), path)
     assert path.read_bytes() == before

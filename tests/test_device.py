@@ -34,7 +34,7 @@ def test_an_unknown_device_lists_those_that_work():
 
 @pytest.mark.parametrize("name", ["", "DISK", "NPY", "NULL", "a:b:c:d", "CPU:NOPE"])
 def test_what_cannot_train_is_no_device(name):
-    assert not device._works(name)
+    assert not device.works(name)
 
 
 def test_the_environment_wins_over_the_automatic_choice():

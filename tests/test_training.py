@@ -9,7 +9,8 @@ from tinygrad.nn.optim import Adam as ReferenceAdam
 
 from tinykan import KAN, MLP, BSpline, DivergenceError, Polynomial, UserError, batches, fit
 from tinykan.layers import learnable
-from tinykan.training import learning_rates, mean_squared_error
+from tinykan.optimiser import learning_rates
+from tinykan.training import mean_squared_error
 
 X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
 Y = np.sin(3 * X)
@@ -74,12 +75,27 @@ def test_divergence_keeps_the_last_good_weights():
     assert all((a == b).all() for a, b in zip(after, before, strict=True))
 
 
-def test_nan_in_the_data_stops_the_run():
-    y = Y.copy()
-    y[3] = np.nan
+def test_a_run_goes_on_with_half_the_rate_as_often_as_is_allowed(capsys):
+    options = {"learning_rate": 1e4, "schedule": "constant", "log_every": 1, "progress": False}
+    model = MLP([1, 8, 1], activation="identity", seed=0)
+    history = fit(model, batches(X, Y), steps=60, halvings=30, **options)
+    times = capsys.readouterr().err.count("half the rate")
+    assert 0 < times < 30 and np.isfinite(history.losses).all()
+    assert history.losses[-1] < 1000 * history.losses[0]
+    with pytest.raises(DivergenceError):
+        fit(MLP([1, 8, 1], activation="identity", seed=0), batches(X, Y), halvings=1, **options)
+
+
+def test_nan_in_the_loss_stops_the_run():
     model = MLP([1, 4, 1])
     with pytest.raises(DivergenceError, match="nan"):
-        fit(model, batches(X, y), steps=10, progress=False)
+        fit(
+            model,
+            batches(X, Y),
+            steps=10,
+            loss=lambda prediction, target: (prediction - target - 3).log().mean(),
+            progress=False,
+        )
     assert all(np.isfinite(w.numpy()).all() for w in learnable(model))
 
 
@@ -112,7 +128,7 @@ def test_progress_shows_loss_speed_and_time_left(capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "0 steps"),
+        ({"steps": 0}, "steps 0 must be"),
         ({"learning_rate": -1.0}, "learning rate -1.0"),
         ({"learning_rate": float("nan")}, "learning rate nan"),
         ({"schedule": "linear"}, "choose from constant, cosine"),

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from tinygrad import Tensor, UOp, dtypes
 
-from tinykan.errors import UserError
+from tinykan.errors import UserError, check_integer
 from tinykan.gradient import with_derivative
 
 # Closed forms serve tensors, and single numbers inside a kernel.
@@ -83,7 +83,7 @@ class Polynomial(Basis):
     degree: int = 2
 
     def __post_init__(self) -> None:
-        _check_integer("degree", self.degree, 1, 8)
+        check_integer("degree", self.degree, 1, 8)
 
     @property
     def n_functions(self) -> int:
@@ -122,11 +122,17 @@ class BSpline(Basis):
     knots: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_integer("intervals", self.intervals, 1, 100_000)
-        _check_integer("order", self.order, 1, 5)
-        low, high = self.domain
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise UserError(f"domain {self.domain} must be two finite numbers, the lower one first")
+        check_integer("intervals", self.intervals, 1, 100_000)
+        check_integer("order", self.order, 1, 5)
+        try:
+            low, high = self.domain
+            bounded = math.isfinite(low) and math.isfinite(high) and low < high
+        except (TypeError, ValueError):
+            bounded = False
+        if not bounded:
+            raise UserError(
+                f"domain {self.domain!r} must be two finite numbers, the lower one first"
+            )
         if self.knots is not None:
             object.__setattr__(self, "knots", self._checked_knots(self.knots))
 
@@ -245,11 +251,6 @@ class BSpline(Basis):
 
 
 BASES: dict[str, type[Basis]] = {basis.__name__: basis for basis in (Linear, Polynomial, BSpline)}
-
-
-def _check_integer(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise UserError(f"{name} {value!r} must be a whole number from {low} to {high}")
 
 
 def _power(x: Number, exponent: int) -> Number:

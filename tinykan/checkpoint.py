@@ -1,66 +1,73 @@
-"""One safetensors file that holds a model whole: how it is built, and its weights."""
+"""One safetensors file that holds a model whole: how it is built, and its weights; and, while it is
+trained, what a resumed run needs."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from tinygrad import Device, Tensor
-from tinygrad.nn.state import get_state_dict, safe_load, safe_load_metadata, safe_save
+import numpy as np
+from tinygrad import Tensor
+from tinygrad.nn.state import get_state_dict
 
+from tinykan import files
 from tinykan.basis import BASES, Basis, BSpline
 from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError
 from tinykan.layers import LAYERS
 from tinykan.networks import Network
 
-FORMAT = 1
+FORMAT = 2
+TRAINING = "training."  # what the names of arrays begin with that are not the model's
 
 
 class CheckpointError(UserError):
     """A file that holds no model of tinykan's, or not a whole one."""
 
 
-def save(model: Network, path: str | Path) -> None:
-    """Writes `model` to `path` whole or not at all: to a temporary file beside it, then renamed."""
-    path = Path(path)
-    description = {
-        "format": FORMAT,
-        "layers": [
-            {"kind": type(layer).__name__, **_plain(layer.config)} for layer in model.layers
-        ],
-        "activation": model.activation,
-        "encoding": None if model.encoding is None else _plain(model.encoding),
+def save(
+    model: Network,
+    path: str | Path,
+    *,
+    training: dict[str, np.ndarray] | None = None,
+    record: dict[str, Any] | None = None,
+    previous: Path | None = None,
+) -> None:
+    """Writes `model` to `path` whole or not at all, with arrays and a JSON record of the training
+    if given; the file that was there becomes `previous`, if given."""
+    metadata = {
+        "tinykan": json.dumps({"format": FORMAT, **_describe(model)}),
+        "record": json.dumps(record or {}),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        safe_save(get_state_dict(model), str(temporary), {"tinykan": json.dumps(description)})
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    arrays = {name: tensor.numpy() for name, tensor in get_state_dict(model).items()}
+    arrays |= {TRAINING + name: array for name, array in (training or {}).items()}
+    files.write(Path(path), files.pack(arrays, metadata), previous)
 
 
 def load(path: str | Path) -> Network:
     """The model that `save` wrote, on the device in use. No other file is needed, and nothing in
     the file is executed. Raises CheckpointError, in one line, for any other file."""
+    return load_training(path)[0]
+
+
+def load_training(path: str | Path) -> tuple[Network, dict[str, np.ndarray], dict[str, Any]]:
+    """The model, and the arrays and the record of its training."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        header = safe_load_metadata(path)[2]
-        description = json.loads(header["__metadata__"]["tinykan"])
-        if description["format"] > FORMAT:
-            found = description["format"]
+        content = path.read_bytes()
+        found = json.loads(files.metadata(content)["tinykan"])["format"]
+        if found != FORMAT:
             raise CheckpointError(f"{path}: of format {found}; this version reads {FORMAT}")
-        state = {
-            name: tensor.to(Device.DEFAULT).realize() for name, tensor in safe_load(path).items()
-        }
+        arrays, metadata = files.unpack(content)
+        description = json.loads(metadata["tinykan"])
+        state = {k: Tensor(v) for k, v in arrays.items() if not k.startswith(TRAINING)}
         model = _rebuild(description, state)
         _restore(model, state)
+        record = json.loads(metadata["record"])
     except CheckpointError:
         raise
     except Exception as error:  # a damaged file can fail in any of the readers above
@@ -68,7 +75,18 @@ def load(path: str | Path) -> Network:
         raise CheckpointError(
             f"{path}: not a model of tinykan's, or a damaged one ({reason})"
         ) from None
-    return model
+    training = {k.removeprefix(TRAINING): v for k, v in arrays.items() if k.startswith(TRAINING)}
+    return model, training, record
+
+
+def _describe(model: Network) -> dict[str, Any]:
+    return {
+        "layers": [
+            {"kind": type(layer).__name__, **_plain(layer.config)} for layer in model.layers
+        ],
+        "activation": model.activation,
+        "encoding": None if model.encoding is None else _plain(model.encoding),
+    }
 
 
 def _plain(value):
@@ -121,4 +139,4 @@ def _restore(model: Network, state: dict[str, Tensor]) -> None:
             raise CheckpointError(
                 f"{name} has shape {state[name].shape}, the model needs {tensor.shape}"
             )
-        tensor.replace(state[name])
+        tensor.replace(state[name].realize())

@@ -40,7 +40,9 @@ def parse(config: type[Config], arguments: list[str] | None = None) -> Config:
         description=config.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     hints = typing.get_type_hints(config)
-    for item in fields(config):  # type: ignore[arg-type]
+    # A script's own options before those that it shares with others.
+    own = vars(config).get("__annotations__", {})
+    for item in sorted(fields(config), key=lambda f: f.name not in own):  # type: ignore[arg-type]
         kind, about = _value_type(hints[item.name]), item.metadata
         flag = item.name if about["positional"] else "--" + item.name.replace("_", "-")
         explained = about["help"]
@@ -64,12 +66,12 @@ def parse(config: type[Config], arguments: list[str] | None = None) -> Config:
 
 
 def run(main: Callable[[Config], None], config: type[Config]) -> NoReturn:
-    """Parses the command line, calls `main`, and exits: 0, or 1 with one line for a UserError or a
-    failure of the file system, or 130 after Ctrl-C."""
+    """Parses the command line, calls `main`, and exits: 0, or with one line and the status of a
+    UserError, 1 for a failure of the file system, or 130 after Ctrl-C."""
     try:
         main(parse(config))
     except UserError as error:
-        _fail(str(error), 1)
+        _fail(str(error), error.status)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)

@@ -47,12 +47,12 @@ def select(name: str | None = None) -> str:
     wanted = name.strip() if name else repr(DEV)
     candidates = list(_expand(wanted)) if wanted else list(_automatic())
     for candidate in candidates:
-        if _works(candidate):
+        if works(candidate):
             DEV.value = _widened(candidate)
             return candidate
     if not wanted:
         raise DeviceError("no tinygrad device works on this machine")
-    usable = [c for c in (*_automatic(), *ON_REQUEST) if _works(c)]
+    usable = [c for c in (*_automatic(), *ON_REQUEST) if works(c)]
     raise DeviceError(
         f"device {wanted!r} is not available here; these are: {', '.join(dict.fromkeys(usable))}"
     )
@@ -122,7 +122,7 @@ def _allow_unaligned_vectors() -> None:
     setattr(CPULLVMRenderer, "render", unaligned)  # noqa: B010, a method is not assigned to by name
 
 
-def _works(candidate: str) -> bool:
+def works(candidate: str) -> bool:
     """Runs a small kernel with vector loads and stores (libLLVM before 16 compiles scalar code
     only), past the kernel cache, which would hide a missing compiler."""
     values = np.linspace(-2, 2, 64, dtype=np.float32)

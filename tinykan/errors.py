@@ -6,9 +6,19 @@ from typing import Any
 class UserError(ValueError):
     """What was wrong, its value, and what is allowed, in one line."""
 
+    status = 1  # with which a script then exits
+
 
 def lookup(kind: str, name: str, table: dict) -> Any:
     """`table[name]`, or a UserError that lists the valid names."""
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(table)}")
     return table[name]
+
+
+def check_integer(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Raises a UserError unless `value` is a whole number in the range."""
+    allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        raise UserError(f"{name} {value!r} must be a whole number {allowed}")

@@ -1,37 +1,112 @@
-"""One training run on disk: its configuration, its measurements, its model and its summary."""
+"""One training run on disk: its configuration, its measurements, its model, its summary, and the
+checkpoints from which it goes on after an interruption."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
+import os
 import platform
-from collections.abc import Callable
-from dataclasses import asdict
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tinykan import checkpoint, device
+import numpy as np
+
+from tinykan import checkpoint, device, files
+from tinykan.cli import option
 from tinykan.errors import UserError
+from tinykan.layers import learnable
 from tinykan.networks import Network, parameter_count
-from tinykan.training import DivergenceError, History, Sampler, fit
+from tinykan.optimiser import SCHEDULES, overwrite
+from tinykan.training import DivergenceError, History, Sampler, Snapshot, fit
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a folder can't be locked
+    fcntl = None  # type: ignore[assignment]
 
 PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
+CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+FRAME = "frame."
+
+
+@dataclass(kw_only=True)
+class TrainingOptions:
+    """The options that every training script has."""
+
+    steps: int = option(1000, "training steps", minimum=1)
+    batch: int = option(4096, "points in a step; all of them if there are fewer", minimum=1)
+    lr: float | None = option(
+        None, "learning rate of Adam (default: what suits the model)", minimum=0
+    )
+    schedule: str = option("cosine", "of the learning rate", choices=SCHEDULES)
+    warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
+    halvings: int = option(
+        0, "times to go on with half the learning rate when training diverges", minimum=0
+    )
+    seed: int = option(
+        0, "of the weights, of random data and of the points of each step", minimum=0
+    )
+    device: str | None = option(
+        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
+    )
+    out: str | None = option(None, "folder for the results (default: one in runs, by its task)")
+    resume: bool = option(False, "go on with the run in that folder from its last checkpoint")
+    checkpoint_every: str = option("60s", "steps (500) or seconds (60s) from one to the next")
+    quiet: bool = option(False, "print the summary only")
+
+
+# What may differ between a run and its resumption.
+VOLATILE = ("device", "out", "resume", "checkpoint_every", "quiet")
+
+
+class Stopped(UserError):
+    """A signal asked for the end of the run, which has come, with what there is saved."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.status = 128 + number
 
 
 class Run:
-    """A folder with `config.json`, `metrics.jsonl`, `model.safetensors` and `summary.json`.
+    """A folder with `config.json`, `metrics.jsonl`, `model.safetensors` and `summary.json`; until
+    the run is finished, with checkpoints too.
 
-    Made before the training starts, so that a folder that cannot be written is known at once.
-    `config` is a dataclass; the files of an earlier run there are replaced.
+    Made before the training starts, so that a folder that cannot be written, is in use, or holds
+    what should not be lost, is known at once. `data` are the arrays that the run is about: a
+    resumed run must have the same. The files of a finished run are replaced, unless it is resumed:
+    then `finished` is its summary.
     """
 
-    def __init__(self, folder: str | Path, config: Any) -> None:
-        self.folder, self.config = Path(folder), {k: _plain(v) for k, v in asdict(config).items()}
+    def __init__(self, folder: str | Path, config: TrainingOptions, *data: np.ndarray) -> None:
+        self.folder, self.options = Path(folder), config
+        self.config = {k: _plain(v) for k, v in asdict(config).items()}
+        self.interval = _interval(config.checkpoint_every)
+        digest = hashlib.sha256()
+        for array in data:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        self.data = digest.hexdigest()
+        self.finished: dict[str, Any] | None = None
+        self.metrics: list[dict[str, Any]] = []
+        self._resumed: tuple[Network, dict[str, np.ndarray], dict[str, Any]] | None = None
+        self._warned: set[str] = set()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.write_json("config.json", self.config)
-            self._metrics = (self.folder / "metrics.jsonl").open("w", encoding="utf-8")
+            self._lock()
+            for left in self.folder.glob(".*.tmp"):  # of a process that was killed
+                left.unlink()
+            self._look_for_earlier()
+            if not self.finished:
+                self.write_json("config.json", self.config)
+                self._write_metrics()
         except OSError as error:
             raise UserError(f"cannot write to {self.folder}: {error.strerror or error}") from None
 
@@ -41,11 +116,17 @@ class Run:
         sample: Sampler,
         *,
         on_log: Callable[[int], None] | None = None,
+        frames: list[np.ndarray] | None = None,
         **options: Any,
-    ) -> tuple[History, str | None]:
-        """`fit` with its measurements written down; and what went wrong, if the run diverged, in
-        which case the model holds its last good weights. The model is saved either way."""
-        history, failure = History(), None
+    ) -> tuple[History, UserError | None]:
+        """`fit` with its measurements written down and checkpoints; and what ended it before its
+        time, if something did: it diverged, in which case the model holds its last good weights, or
+        a signal came. The model is saved in any case. `frames` are arrays that the caller collects
+        and that belong to the run: they are kept in checkpoints and restored."""
+        history, frames = History(), [] if frames is None else frames
+        problem: UserError | None = None
+        resume = self._restore(model, frames)
+        saved = time.monotonic()
 
         def log(step: int, seen: History) -> None:
             nonlocal history
@@ -56,25 +137,60 @@ class Run:
                 "seconds": round(seen.seconds[-1], 4),
                 "outside": seen.outside,
             }
-            self._metrics.write(json.dumps(entry) + "\n")
-            self._metrics.flush()
+            self.metrics.append(entry)
+            self._attempt("metrics.jsonl", lambda: self._append(entry))
             if on_log:
                 on_log(step)
 
-        try:
-            history = fit(model, sample, on_log=log, **options)
-        except DivergenceError as error:
-            failure = str(error)
-        checkpoint.save(model, self.folder / "model.safetensors")
-        return history, failure
+        def after(step: int, snapshot: Callable[[], Snapshot]) -> bool:
+            nonlocal saved
+            steps, seconds = self.interval
+            due = step % steps == 0 if steps else time.monotonic() - saved >= seconds
+            if due or received or step == self.options.steps:
+                self._attempt(CHECKPOINT, lambda: self._save(model, snapshot(), frames))
+                saved = time.monotonic()
+            return bool(received)
 
-    def finish(self, model: Network, history: History, scores: dict[str, float]) -> dict[str, Any]:
-        """Writes `summary.json` and returns it."""
-        self._metrics.close()
+        with _signals() as received:
+            try:
+                history = fit(
+                    model,
+                    sample,
+                    steps=self.options.steps,
+                    schedule=self.options.schedule,
+                    warmup=self.options.warmup,
+                    halvings=self.options.halvings,
+                    progress=not self.options.quiet,
+                    on_log=log,
+                    on_step=after,
+                    resume=resume,
+                    **options,
+                )
+            except DivergenceError as error:
+                problem = DivergenceError(f"{error}; what was reached is in {self.folder}")
+        if received:
+            name = signal.Signals(received[0]).name
+            problem = Stopped(
+                f"stopped by {name}; --resume goes on with {self.folder}", received[0]
+            )
+        return history, problem
+
+    def finish(
+        self,
+        model: Network,
+        history: History,
+        scores: dict[str, float],
+        problem: UserError | None = None,
+    ) -> dict[str, Any]:
+        """Writes the model and `summary.json`, returns the latter, and removes the checkpoints if
+        there is nothing left to resume."""
+        finished = not isinstance(problem, Stopped)
         summary = {
             **scores,
             "parameters": parameter_count(model),
             "steps": history.steps[-1] if history.steps else 0,
+            "finished": finished,
+            "problem": problem and str(problem),
             "compile_seconds": round(history.compile_seconds, 3),
             "train_seconds": round(history.train_seconds, 3),
             "first_step_seconds": round(history.first_step_seconds, 3),
@@ -82,13 +198,166 @@ class Run:
             "versions": versions(),
             "seed": self.config.get("seed"),
             "config": self.config,
+            "data": self.data,
         }
+        checkpoint.save(model, self.folder / "model.safetensors")
+        self._write_metrics()
         self.write_json("summary.json", summary)
+        if finished:
+            for name in (CHECKPOINT, PREVIOUS):
+                (self.folder / name).unlink(missing_ok=True)
         return summary
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         text = json.dumps({k: _finite(v) for k, v in content.items()}, indent=2)
-        (self.folder / name).write_text(text + "\n", encoding="utf-8")
+        files.write(self.folder / name, (text + "\n").encode())
+
+    def _lock(self) -> None:
+        """One run in a folder at a time: the lock goes with the process, however that ends."""
+        if fcntl is None:
+            return
+        self._folder_lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._folder_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{self.folder} is in use by another run; choose another --out"
+            ) from None
+
+    def _look_for_earlier(self) -> None:
+        """Finds the checkpoint to resume, or the summary of a finished run; refuses to go over an
+        unfinished run unasked."""
+        existing = [p for name in (CHECKPOINT, PREVIOUS) if (p := self.folder / name).exists()]
+        if existing and not self.options.resume:
+            raise UserError(
+                f"{self.folder} holds an unfinished run: --resume goes on with it; to start anew, "
+                "choose another --out or remove the folder"
+            )
+        if not self.options.resume:
+            return
+        for path in existing:
+            try:
+                self._resumed = checkpoint.load_training(path)
+                break
+            except checkpoint.CheckpointError as error:
+                self._say(f"warning: {error}")
+        if self._resumed:
+            record = self._resumed[2]
+            self._check_same(record["config"], record["data"])
+            self.metrics = record["metrics"]
+            here = {**device.describe(), **versions()}
+            if record["made_with"] != here:
+                changed = _difference(record["made_with"], here)
+                self._say(f"warning: {changed}: the bits may differ from an uninterrupted run's")
+            return
+        if existing:
+            raise UserError(f"no checkpoint in {self.folder} can be read: remove it to start anew")
+        summary: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            summary = json.loads((self.folder / "summary.json").read_text())
+        if summary.get("finished"):
+            self._check_same(summary["config"], summary["data"])
+            self.finished = summary
+        else:
+            self._say(f"nothing to resume in {self.folder}: starting")
+
+    def _check_same(self, config: dict[str, Any], data: str) -> None:
+        earlier, ours = (
+            {k: v for k, v in c.items() if k not in VOLATILE} for c in (config, self.config)
+        )
+        if earlier != ours:
+            raise UserError(
+                f"the run in {self.folder} is of another configuration: "
+                f"{_difference(earlier, ours)}"
+            )
+        if data != self.data:
+            raise UserError(
+                f"the run in {self.folder} is about other data: what it fits has changed"
+            )
+
+    def _restore(self, model: Network, frames: list[np.ndarray]) -> Snapshot | None:
+        if self._resumed is None:
+            return None
+        earlier, arrays, record = self._resumed
+        for own, kept in zip(learnable(model), learnable(earlier), strict=True):
+            overwrite(own, kept.numpy())
+        count = sum(name.startswith(FRAME) for name in arrays)
+        frames[:] = [arrays.pop(f"{FRAME}{i}") for i in range(count)]
+        self._say(f"resuming after step {record['step']} of {self.options.steps}")
+        return Snapshot(record["step"], arrays, record)
+
+    def _save(self, model: Network, snapshot: Snapshot, frames: list[np.ndarray]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        record = {
+            **snapshot.record,
+            "step": snapshot.step,
+            "config": self.config,
+            "data": self.data,
+            "metrics": self.metrics,
+            "made_with": {**device.describe(), **versions()},
+        }
+        checkpoint.save(
+            model,
+            self.folder / CHECKPOINT,
+            training=snapshot.arrays | {f"{FRAME}{i}": f for i, f in enumerate(frames)},
+            record=record,
+            previous=self.folder / PREVIOUS,
+        )
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _write_metrics(self) -> None:
+        lines = "".join(json.dumps(entry) + "\n" for entry in self.metrics)
+        files.write(self.folder / "metrics.jsonl", lines.encode())
+
+    def _attempt(self, name: str, action: Callable[[], None]) -> None:
+        """What fails to be written now may succeed later: training is not given up for it."""
+        try:
+            action()
+        except OSError as error:
+            if name not in self._warned:
+                self._warned.add(name)
+                reason = error.strerror or error
+                self._say(f"warning: cannot write {self.folder / name}: {reason}; going on")
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that asked for an end, in a list that fills while the context is open. A second
+    one ends the process at once."""
+    received: list[int] = []
+
+    def receive(number: int, frame: Any) -> None:
+        received.append(number)
+        for one in previous:
+            signal.signal(one, previous[one])
+
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    try:
+        previous = {number: signal.signal(number, receive) for number in wanted}
+    except ValueError:  # signals are the main thread's
+        previous = {}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _interval(text: str) -> tuple[int, float]:
+    """Steps, or else seconds, from `500` or `60s`."""
+    seconds = text.removesuffix("s")
+    with contextlib.suppress(ValueError):
+        if seconds == text and int(text) > 0:
+            return int(text), 0.0
+        if seconds != text and 0 < float(seconds) < math.inf:
+            return 0, float(seconds)
+    raise UserError(f"checkpoint interval {text!r} must be steps, as 500, or seconds, as 60s")
 
 
 def versions() -> dict[str, str]:
@@ -104,12 +373,19 @@ def versions() -> dict[str, str]:
 
 def summary_line(summary: dict[str, Any], names: tuple[str, ...], folder: Path) -> str:
     """The last line of a script: the scores, the size, the time, and where the files are."""
-    scores = "  ".join(f"{name} {summary[name]:.4g}" for name in names)
+    scores = "  ".join(
+        f"{name} inf" if summary[name] is None else f"{name} {summary[name]:.4g}" for name in names
+    )
     return (
         f"{scores}  parameters {summary['parameters']}  steps {summary['steps']}  "
         f"compile {summary['compile_seconds']:.1f} s  train {summary['train_seconds']:.1f} s  "
         f"in {folder}"
     )
+
+
+def _difference(earlier: dict[str, Any], ours: dict[str, Any]) -> str:
+    names = [n for n in {**earlier, **ours} if earlier.get(n) != ours.get(n)]
+    return ", ".join(f"{n} was {earlier.get(n)!r} and is {ours.get(n)!r}" for n in names)
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,8 @@ from tinykan.errors import UserError
 from tinykan.networks import Predictor
 from tinykan.sampling import uniform
 
+MAX_PIXELS = 2**28  # more is taken for a decompression bomb; Pillow's own limit is a third of it
+
 
 class ImageError(UserError):
     """A file that cannot be read as an image, or an image that cannot be used."""
@@ -29,8 +31,9 @@ def load_image(path: str | Path, *, size: int | None = None, color: bool = False
     turned upright by its EXIF tag, transparency laid over white.
 
     `size` makes the longer side that many pixels (Lanczos). Raises ImageError for what is missing,
-    unreadable, truncated or smaller than 2 x 2 pixels.
+    unreadable, truncated, smaller than 2 x 2 pixels or larger than MAX_PIXELS.
     """
+    pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -48,6 +51,8 @@ def load_image(path: str | Path, *, size: int | None = None, color: bool = False
         raise ImageError(f"{path}: not enough memory for this image") from None
     except Exception as error:  # Pillow's decoders fail on broken files in every way there is
         raise ImageError(f"{path}: not a readable image ({_one_line(error)})") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillows_limit
     if size is not None:
         channels = [_resized(channel, size) for channel in channels]
     image = np.stack([np.asarray(channel, dtype=np.float32) for channel in channels], axis=-1)

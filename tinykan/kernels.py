@@ -164,13 +164,15 @@ def spline_layer(
 def _blocks(batch: int, functions: int) -> tuple[int, int]:
     """How many chunks of how many samples: each thread as many, in steps of a vector's length.
 
-    On large grids, whose weights do not fit into a cache, a chunk has two samples for each
+    On large grids, whose weights do not fit into a cache, a chunk has about two samples for each
     function, so that weights are fetched for several samples at once.
     """
     if batch < CHUNK:
         return 1, batch
     threads = min(CPU_COUNT.value, batch // CHUNK)
-    blocks = threads * -(-batch // (threads * max(CHUNK, 2 * functions)))
+    # A power of two, as batches mostly are: then no samples have to be added.
+    wanted = max(CHUNK, 1 << (2 * functions - 1).bit_length())
+    blocks = threads * -(-batch // (threads * wanted))
     return blocks, -(-batch // (16 * blocks)) * 16
 
 

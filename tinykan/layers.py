@@ -11,7 +11,7 @@ from tinygrad.nn.state import get_parameters
 from tinykan import kernels
 from tinykan.activations import FUNCTIONS
 from tinykan.basis import Basis, BSpline, Linear, Polynomial
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, check_integer, lookup
 
 
 # How coefficients and weights start: one row for each kind of layer, with its source. All are drawn
@@ -87,7 +87,8 @@ class KANLayer:
         initialiser: str | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
-        _check_features(in_features, out_features)
+        check_integer("in_features", in_features, 1)
+        check_integer("out_features", out_features, 1)
         self.in_features, self.out_features = in_features, out_features
         if kernels not in ("auto", "reference"):
             raise UserError(f"unknown kernels {kernels!r}; choose from auto, reference")
@@ -210,7 +211,8 @@ class EdgeTanh:
         bias: bool = True,
         rng: np.random.Generator | None = None,
     ) -> None:
-        _check_features(in_features, out_features)
+        check_integer("in_features", in_features, 1)
+        check_integer("out_features", out_features, 1)
         self.in_features, self.out_features = in_features, out_features
         self.basis = Polynomial(degree)
         rng = rng or np.random.default_rng()
@@ -259,13 +261,6 @@ def parameter(values: np.ndarray) -> Tensor:
 def learnable(model: object) -> list[Tensor]:
     """The learnable tensors of a layer or network: its state without knots and frequencies."""
     return [tensor for tensor in get_parameters(model) if tensor.is_param]
-
-
-def _check_features(in_features: int, out_features: int) -> None:
-    if in_features < 1 or out_features < 1:
-        raise UserError(
-            f"a layer from {in_features} to {out_features} features needs at least 1 of each"
-        )
 
 
 def _check_input(layer: KANLayer | EdgeTanh, x: Tensor) -> None:

@@ -6,15 +6,16 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from tinygrad import Context, Device, Tensor, TinyJit, dtypes
 
-from tinykan import kernels
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, check_integer
 from tinykan.layers import learnable
 from tinykan.networks import Network
+from tinykan.optimiser import Adam, learning_rates, overwrite
 from tinykan.sampling import uniform
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -42,73 +43,17 @@ class History:
     first_step_seconds: float = 0.0  # from the start of `fit` to the end of the first step
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What `fit` needs, beside the weights, to go on after `step` as if it had never stopped."""
+
+    step: int
+    arrays: dict[str, np.ndarray]  # of the optimiser, and the weights last known to be good
+    record: dict[str, Any]  # the history and the rest, as JSON
+
+
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().mean()
-
-
-def learning_rates(
-    peak: float, steps: int, schedule: str = "cosine", warmup: int = 0
-) -> np.ndarray:
-    """The rate of each step `[steps]`: a linear warm-up over the first `warmup` steps, then
-    constant, or half a cosine down to 0 (Loshchilov and Hutter 2017, without restarts)."""
-    shape = lookup("schedule", schedule, SCHEDULES)
-    if not (math.isfinite(peak) and peak > 0):
-        raise UserError(f"learning rate {peak} must be a positive number")
-    if not 0 <= warmup < max(steps, 1):
-        raise UserError(
-            f"a warm-up of {warmup} steps must be shorter than the {steps} steps of the run"
-        )
-    step = np.arange(steps)
-    rates = peak * shape((step - warmup) / max(steps - warmup, 1))
-    return np.where(step < warmup, peak * (step + 1) / (warmup + 1), rates)
-
-
-SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "constant": np.ones_like,
-    "cosine": lambda part: 0.5 * (1 + np.cos(np.pi * part)),
-}
-
-
-class Adam:
-    """Adam (Kingma and Ba 2015) with one rate for each step, known in advance.
-
-    Bias corrections are folded into a table of step sizes made on the host in float64, so that the
-    compiled step has no powers to compute and its only state is the two moments and the step.
-    """
-
-    def __init__(
-        self,
-        parameters: list[Tensor],
-        rates: np.ndarray,
-        *,
-        b1: float = 0.9,
-        b2: float = 0.999,
-        eps: float = 1e-8,
-    ) -> None:
-        self.parameters, self.b1, self.b2 = parameters, b1, b2
-        count = np.arange(1, len(rates) + 1, dtype=np.float64)
-        correction = np.sqrt(1 - b2**count)
-        table = np.stack([rates * correction / (1 - b1**count), eps * correction], axis=-1)
-        self.table = Tensor(table, dtype=dtypes.float32).realize()
-        self.step = Tensor([0], dtype=dtypes.int32).realize()
-        self.m = [Tensor.zeros(*p.shape, dtype=p.dtype).contiguous().realize() for p in parameters]
-        self.v = [Tensor.zeros(*p.shape, dtype=p.dtype).contiguous().realize() for p in parameters]
-
-    def minimise(self, loss: Tensor, *others: Tensor) -> None:
-        """Lowers `loss` by one step, and realises `others` before it."""
-        gradients = [g.contiguous() for g in loss.gradient(*self.parameters)]
-        rate = self.table[self.step].flatten().contiguous()
-        Tensor.realize(*others, rate, *gradients)
-        updated = [self.step.assign(self.step + 1)]
-        for p, m, v, g in zip(self.parameters, self.m, self.v, gradients, strict=True):
-            if kernels.supported(p):
-                updated += kernels.adam_step(p, m, v, g, rate, self.b1, self.b2)
-                continue
-            m.assign(self.b1 * m + (1 - self.b1) * g)
-            v.assign(self.b2 * v + (1 - self.b2) * g * g)
-            p.assign(p.detach() - (rate[0] * m / (v.sqrt() + rate[1])).cast(p.dtype))
-            updated += [p, m, v]
-        Tensor.realize(*updated)
 
 
 def batches(
@@ -120,6 +65,11 @@ def batches(
         raise UserError(
             f"{len(inputs)} inputs and {len(targets)} targets: both must be as many, and some"
         )
+    for name, values in (("inputs", inputs), ("targets", targets)):
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            value = values[tuple(bad[0])]
+            raise UserError(f"{name} hold {value} in row {bad[0][0]}: numbers must be finite")
     x, y = (
         Tensor(np.ascontiguousarray(a), dtype=dtypes.default_float).realize()
         for a in (inputs, targets)
@@ -177,6 +127,9 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
     log_every: int | None = None,
     on_log: Callable[[int, History], None] | None = None,
+    on_step: Callable[[int, Callable[[], Snapshot]], bool] | None = None,
+    resume: Snapshot | None = None,
+    halvings: int = 0,
     progress: bool = True,
 ) -> History:
     """Trains `model` in place with Adam, and returns the history.
@@ -186,37 +139,66 @@ def fit(
     run by default) the loss is read back and `on_log(steps done, history)` is called, whose time is
     not counted.
 
+    After every step `on_step(steps done, snapshot)` is called; it ends the training by returning
+    True. `snapshot()` is what `resume` takes, together with a model that has the weights of that
+    moment: the steps that follow have the same bits as if the training had gone on.
+
     Raises DivergenceError if the loss or the weights are no longer finite, or the loss exceeds
-    1,000 times its first value; `model` then has the last weights known to be good.
+    1,000 times its first value; `model` then has the last weights known to be good. Before that,
+    `halvings` times, it goes on from those with half the learning rate.
     """
-    if steps < 1:
-        raise UserError(f"{steps} steps: at least 1 is needed")
+    check_integer("steps", steps, 1)
+    log_every = max(1, steps // 100) if log_every is None else log_every
+    check_integer("log_every", log_every, 1)
     weights = learnable(model)
     Tensor.realize(*weights)
     adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
+    guard, history, done = _Guard(weights), History(), 0
+    if resume:
+        adam.restore(resume.arrays)
+        guard.restore(resume.arrays, resume.record["guard"])
+        history, done = History(**resume.record["history"]), resume.step
+        halvings = resume.record["halvings"]
+
+    def snapshot() -> Snapshot:
+        arrays = adam.state() | guard.arrays()
+        record = {"history": asdict(history), "guard": guard.record(), "halvings": halvings}
+        return Snapshot(step, arrays, record)
 
     train = TinyJit(training_step(model, sample, adam, loss))
-    guard, history, bar = _Guard(weights), History(), _Progress(steps, progress)
-    log_every = log_every or max(1, steps // 100)
-    start = time.perf_counter()
-    for step in range(1, steps + 1):
+    bar = _Progress(done, steps, progress)
+    start, earlier = time.perf_counter(), (history.compile_seconds, history.train_seconds)
+    compiling = 0.0
+    for step in range(done + 1, steps + 1):
         report = train()
-        if step <= 2:
+        if step <= done + 2:
             Device[Device.DEFAULT].synchronize()
-            history.compile_seconds = time.perf_counter() - start
-            history.first_step_seconds = history.first_step_seconds or history.compile_seconds
+            compiling = time.perf_counter() - start
+            history.compile_seconds = earlier[0] + compiling
+            history.first_step_seconds = history.first_step_seconds or compiling
         if step == 1 or step % log_every == 0 or step == steps:
             current, *history.outside = report.numpy().tolist()
-            history.train_seconds = time.perf_counter() - start - history.compile_seconds
-            guard.check(step, current)
+            training = time.perf_counter() - start - compiling
+            history.train_seconds = earlier[1] + training
+            try:
+                guard.check(step, current)
+            except DivergenceError as error:
+                if halvings == 0:
+                    raise
+                halvings -= 1
+                adam.slow_down(0.5)
+                bar.note(f"{error}; going on from there with half the rate")
+                continue
             history.steps.append(step)
             history.losses.append(current)
             history.seconds.append(history.compile_seconds + history.train_seconds)
-            bar.show(step, current, history.train_seconds, history.outside)
+            bar.show(step, current, training, history.outside)
             paused = time.perf_counter()
             if on_log:
                 on_log(step, history)
             start += time.perf_counter() - paused
+        if on_step and on_step(step, snapshot):
+            break
     bar.close()
     return history
 
@@ -238,7 +220,8 @@ class _Guard:
         finite = math.isfinite(loss) and all(np.isfinite(values).all() for values in copy)
         if not finite or loss > EXPLODED * max(self.first_loss, 1e-12):
             for weight, values in zip(self.weights, self.good, strict=True):
-                weight.assign(Tensor(values, dtype=weight.dtype)).realize()
+                overwrite(weight, values)
+            self.latest_step, self.latest = self.good_step, self.good
             raise DivergenceError(
                 f"training diverged by step {step} (loss {loss:.3g}); the weights of step "
                 f"{self.good_step} are kept; try a lower learning rate"
@@ -247,6 +230,19 @@ class _Guard:
         self.good_step, self.good = self.latest_step, self.latest
         self.latest_step, self.latest = step, copy
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        good = {f"good.{i}": values for i, values in enumerate(self.good)}
+        return good | {f"latest.{i}": values for i, values in enumerate(self.latest)}
+
+    def record(self) -> list[float]:
+        return [self.first_loss, self.good_step, self.latest_step]
+
+    def restore(self, arrays: dict[str, np.ndarray], record: list[float]) -> None:
+        self.first_loss, (self.good_step, self.latest_step) = record[0], map(int, record[1:])
+        count = range(len(self.weights))
+        self.good = [arrays[f"good.{i}"] for i in count]
+        self.latest = [arrays[f"latest.{i}"] for i in count]
+
     def _copy(self) -> list[np.ndarray]:
         return [weight.numpy().copy() for weight in self.weights]
 
@@ -254,23 +250,23 @@ class _Guard:
 class _Progress:
     """One line on standard error: redrawn on a terminal, else printed ten times a run."""
 
-    def __init__(self, steps: int, enabled: bool) -> None:
-        self.steps, self.enabled, self.live = steps, enabled, sys.stderr.isatty()
+    def __init__(self, done: int, steps: int, enabled: bool) -> None:
+        self.done, self.steps = done, steps
+        self.enabled, self.live = enabled, sys.stderr.isatty()
         self.printed, self.warned, self.drawn = 0, False, False
 
     def show(self, step: int, loss: float, seconds: float, outside: list[float]) -> None:
         worst = max(range(len(outside)), key=outside.__getitem__)
         if outside[worst] > OUTSIDE_LIMIT and not self.warned:
             self.warned = True
-            self.close()
-            print(
-                f"warning: {outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its "
-                "grid, where splines end; widen the domain or scale the inputs",
-                file=sys.stderr,
+            self.note(
+                f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its "
+                "grid, where splines end; widen the domain or scale the inputs"
             )
         if not self.enabled:
             return
-        rate = (step - 2) / seconds if step > 2 and seconds > 0 else 0.0
+        counted = step - self.done - 2
+        rate = counted / seconds if counted > 0 and seconds > 0 else 0.0
         left = (
             f"{int((self.steps - step) / rate) // 60}:{int((self.steps - step) / rate) % 60:02d}"
             if rate
@@ -286,9 +282,13 @@ class _Progress:
                 flush=True,
             )
             self.drawn = True
-        elif step == 1 or step * 10 // self.steps > self.printed:
+        elif step == self.done + 1 or step * 10 // self.steps > self.printed:
             self.printed = step * 10 // self.steps
             print(line, file=sys.stderr, flush=True)
+
+    def note(self, warning: str) -> None:
+        self.close()
+        print(f"warning: {warning}", file=sys.stderr)
 
     def close(self) -> None:
         if self.drawn:
