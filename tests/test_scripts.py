@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
 
-from tinykan import Predictor, load, load_image, metrics, render
+from tinykan import (
+    KAN,
+    MLP,
+    BSpline,
+    Predictor,
+    load,
+    load_image,
+    metrics,
+    render,
+    save,
+)
 from tinykan.models import MODELS
 
 CAMERA = ROOT / "images" / "camera.png"
@@ -142,3 +154,39 @@ def test_help_names_every_option_and_its_default(script):
     for flag in ("--model", "--parameters", "--size", "--color", "--encoding", "--device", "--out"):
         assert flag in text
     assert "(default: 10000)" in text
+
+
+def test_a_model_is_rendered_at_any_size(script, tmp_path):
+    save(KAN([2, 3, 3], BSpline(4, 3), seed=0), tmp_path / "model.safetensors")
+    size = ["--width", 33, "--height", 21, "--chunk", 100]
+    result = script("render.py", tmp_path / "model.safetensors", *size)
+    assert result.returncode == 0, result.stderr
+    model = load(tmp_path / "model.safetensors")
+    with Image.open(tmp_path / "model-33x21.png") as picture:
+        assert picture.size == (33, 21) and picture.mode == "RGB"
+        drawn = np.asarray(picture).astype(float)
+    expected = (np.clip(render(Predictor(model, 700), 33, 21), -1, 1) + 1) * 127.5
+    assert np.abs(drawn - expected).max() <= 0.5 + 1e-3
+
+    result = script("render.py", tmp_path / "model.safetensors", "--width", 10**6)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    result = script("render.py", tmp_path / "model.safetensors", "--out", tmp_path / "a.nothing")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    save(KAN([1, 1]), tmp_path / "curve.safetensors")
+    result = script("render.py", tmp_path / "curve.safetensors")
+    assert result.returncode == 1 and "maps 1 to 1" in result.stderr
+
+
+@pytest.mark.long
+def test_a_render_of_a_quarter_gigapixel_stays_under_a_gibibyte(tmp_path):
+    save(MLP([2, 16, 1]), tmp_path / "model.safetensors")
+    code = (
+        "import resource, runpy, sys; sys.argv[0] = 'render.py'\n"
+        "try: runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, str(ROOT / "scripts" / "render.py")]
+    command += [str(tmp_path / "model.safetensors"), "--width", "16384"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    assert int(result.stdout.split()[-1]) < 2**20, result.stderr

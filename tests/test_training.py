@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tinygrad import Tensor, dtypes
+from tinygrad import Device, Tensor, dtypes
 from tinygrad.nn.optim import Adam as ReferenceAdam
+from tinygrad.nn.state import get_parameters
 
-from tinykan import KAN, MLP, BSpline, DivergenceError, Polynomial, UserError, batches, fit
+from tinykan import (
+    KAN,
+    MLP,
+    BSpline,
+    DeviceError,
+    DivergenceError,
+    Gaussian,
+    Polynomial,
+    Predictor,
+    UserError,
+    batches,
+    device,
+    fit,
+)
 from tinykan.layers import learnable
 from tinykan.optimiser import learning_rates
 from tinykan.training import mean_squared_error
@@ -97,6 +111,46 @@ def test_nan_in_the_loss_stops_the_run():
             progress=False,
         )
     assert all(np.isfinite(w.numpy()).all() for w in learnable(model))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLP([1, 8, 1], seed=0),
+        lambda: KAN([1, 4, 1], BSpline(5, 3), seed=0),
+        lambda: MLP([4, 6, 1], "relu", encoding=Gaussian(1, 2), seed=0),
+    ],
+    ids=["dense", "spline", "encoded"],
+)
+def test_two_devices_give_the_result_of_one(make):
+    first = Device.DEFAULT
+    one, two = make(), make()
+    sample, predict = batches(X, np.sin(3 * X + 1), 32, seed=1), Predictor(two, chunk=16)
+    fit(one, sample, steps=12, progress=False)
+    before = predict(X)
+    with device.spread(get_parameters(two), [first, f"{first}:1"]):
+        fit(two, sample, steps=12, progress=False)
+        during = predict(X)
+    assert np.abs(before - during).max() > 1e-3
+    # On one device other kernels compute the same.
+    np.testing.assert_allclose(during, predict(X), atol=1e-6)
+    for a, b in zip(learnable(one), learnable(two), strict=True):
+        assert b.device == first
+        # Sums over the batch are taken in another order; Adam makes 12 steps of them.
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
+
+
+def test_devices_that_cannot_be_used_are_one_line():
+    model, first = KAN([1, 1]), Device.DEFAULT
+    pair = [first, f"{first}:1"]
+    with device.spread(get_parameters(model), pair), pytest.raises(UserError, match="batch of 9"):
+        fit(model, batches(X[:9], Y[:9]), steps=1, progress=False)
+    for names, message in (([first, first], "named twice"), (["FOO", first], "'FOO' is not")):
+        with (
+            pytest.raises(DeviceError, match=message),
+            device.spread(get_parameters(model), names),
+        ):
+            pass
 
 
 def test_random_batches_come_from_the_data():

@@ -196,8 +196,8 @@ class BSpline(Basis):
 
     def _offsets(self, x: Tensor) -> Tensor:
         """Signed distance to each function's centre `[..., n_functions]`."""
-        centres = Tensor.arange(self.n_functions).cast(x.dtype) - (self.n_functions - 1) / 2
-        return self._position(x).unsqueeze(-1) - centres
+        centres = Tensor.arange(self.n_functions).to(x.device).cast(x.dtype)
+        return self._position(x).unsqueeze(-1) - (centres - (self.n_functions - 1) / 2)
 
     def closed_form(self, offset: Number) -> Number:
         """The value of a function at a signed distance from its centre, in knot spacings."""

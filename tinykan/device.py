@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -66,6 +67,30 @@ def select_by_default() -> None:
         select()
     elif name in WIDE_VECTORS:
         DEV.value = _widened(name)
+
+
+@contextlib.contextmanager
+def spread(tensors: Iterable[Tensor], names: Sequence[str]) -> Iterator[None]:
+    """While the context is open, `tensors` have a copy on each of the devices; then they are back
+    on the default one. Raises DeviceError for a device that does not work or is named twice."""
+    names = tuple(Device.canonicalize(name.strip()) for name in names)
+    if len(set(names)) < len(names):
+        raise DeviceError(f"a device is named twice in {', '.join(names)}")
+    for name in names:
+        try:
+            answer = (Tensor([1.0, 2.0], device=name) + 1).tolist()
+        except Exception:  # as in `works`
+            answer = None
+        if answer != [2.0, 3.0]:
+            raise DeviceError(f"device {name!r} is not available here")
+    tensors = list(tensors)
+    for tensor in tensors:
+        tensor.replace(tensor.to(names).realize())
+    try:
+        yield
+    finally:
+        for tensor in tensors:
+            tensor.replace(tensor.to(Device.DEFAULT).realize())
 
 
 def describe() -> dict[str, str]:

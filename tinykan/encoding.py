@@ -116,7 +116,7 @@ ENCODINGS: dict[str, type] = {
 
 def _octaves(v: Tensor, count: int) -> Tensor:
     """pi 2^i v for i = 0 .. count - 1, along the last dimension."""
-    return v * (Tensor.arange(count).cast(v.dtype).exp2() * math.pi)
+    return v * (Tensor.arange(count).to(v.device).cast(v.dtype).exp2() * math.pi)
 
 
 def _check_channels(value: int, low: int, high: int) -> None:

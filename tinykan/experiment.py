@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tinygrad.nn.state import get_parameters
 
 from tinykan import checkpoint, device, files
 from tinykan.cli import option
@@ -57,6 +58,9 @@ class TrainingOptions:
     )
     device: str | None = option(
         None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
+    )
+    devices: str | None = option(
+        None, "devices that share each batch, as CUDA:0,CUDA:1 (default: one device)"
     )
     out: str | None = option(None, "folder for the results (default: one in runs, by its task)")
     resume: bool = option(False, "go on with the run in that folder from its last checkpoint")
@@ -151,7 +155,11 @@ class Run:
                 saved = time.monotonic()
             return bool(received)
 
-        with _signals() as received:
+        devices = self.options.devices.split(",") if self.options.devices else None
+        several = (
+            device.spread(get_parameters(model), devices) if devices else contextlib.nullcontext()
+        )
+        with _signals() as received, several:
             try:
                 history = fit(
                     model,

@@ -72,8 +72,13 @@ def save_image(image: np.ndarray, path: str | Path) -> None:
 
 def to_pillow(image: np.ndarray) -> Image.Image:
     """An 8-bit Pillow image of `[height, width, channels]` in [-1, 1]."""
-    pixels = np.round((np.clip(np.nan_to_num(image), -1, 1) + 1) * 127.5).astype(np.uint8)
+    pixels = to_bytes(image)
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Values in [-1, 1], clipped, as 0 to 255."""
+    return np.round((np.clip(np.nan_to_num(values), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
 def pixel_sampler(

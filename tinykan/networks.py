@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -152,17 +152,23 @@ class Predictor:
     def __init__(self, model: Network, chunk: int = 16384) -> None:
         if chunk < 1:
             raise UserError(f"{chunk} points at a time: at least 1 is needed")
-        self.in_features, self.chunk = model.in_features, chunk
-        self._forward = TinyJit(lambda x: model(x).realize())
+        self.model, self.in_features, self.chunk = model, model.in_features, chunk
+        self._memory: object = None  # that holds the weights
+        self._forward: Callable[[Tensor], Tensor]
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """`[n, in_features]` to `[n, out_features]`."""
-        results = []
+        weight, results = learnable(self.model)[0].realize(), []
+        # Compiled code is bound to the memory of the weights, which moves from device to device.
+        if weight.uop.base.realized is not self._memory:
+            self._memory = weight.uop.base.realized
+            self._forward = TinyJit(lambda x: self.model(x).realize())
         for start in range(0, len(x), self.chunk):
             part = x[start : start + self.chunk]
             padded = np.zeros((self.chunk, self.in_features), dtype=np.float32)
             padded[: len(part)] = part
-            results.append(self._forward(Tensor(padded)).numpy()[: len(part)].copy())
+            y = self._forward(Tensor(padded).to(weight.device).realize())
+            results.append(y.numpy()[: len(part)].copy())
         return np.concatenate(results)
 
 

@@ -58,13 +58,12 @@ class Adam:
         table = np.stack([rates * correction / (1 - b1**count), eps * correction], axis=-1)
         self.table = Tensor(table, dtype=dtypes.float32).realize()
         self.step = Tensor([0], dtype=dtypes.int32).realize()
-        self.m = [Tensor.zeros(*p.shape, dtype=p.dtype).contiguous().realize() for p in parameters]
-        self.v = [Tensor.zeros(*p.shape, dtype=p.dtype).contiguous().realize() for p in parameters]
+        self.m, self.v = ([_zeros_like(p) for p in parameters] for _ in range(2))
 
     def minimise(self, loss: Tensor, *others: Tensor) -> None:
         """Lowers `loss` by one step, and realises `others` before it."""
         gradients = [g.contiguous() for g in loss.gradient(*self.parameters)]
-        rate = self.table[self.step].flatten().contiguous()
+        rate = self.table[self.step].flatten().contiguous().to(self.parameters[0].device)
         Tensor.realize(*others, rate, *gradients)
         updated = [self.step.assign(self.step + 1)]
         for p, m, v, g in zip(self.parameters, self.m, self.v, gradients, strict=True):
@@ -98,4 +97,8 @@ class Adam:
 
 def overwrite(tensor: Tensor, values: np.ndarray) -> None:
     """New values in the same memory: a compiled step goes on using it."""
-    tensor.assign(Tensor(values, dtype=tensor.dtype)).realize()
+    tensor.assign(Tensor(values, dtype=tensor.dtype).to(tensor.device)).realize()
+
+
+def _zeros_like(p: Tensor) -> Tensor:
+    return Tensor.zeros(*p.shape, dtype=p.dtype).contiguous().realize().to(p.device).realize()

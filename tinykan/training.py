@@ -103,11 +103,19 @@ def training_step(
         with Context(SPLIT_REDUCEOP=0):
             x, y = (t.contiguous() for t in sample(optimiser.step))
             Tensor.realize(x, y)
+        devices = optimiser.parameters[0].device
+        if isinstance(devices, tuple):
+            if len(x) % len(devices):
+                raise UserError(
+                    f"a batch of {len(x)} points cannot be shared equally by {len(devices)} devices"
+                )
+            x, y = (t.shard(devices, axis=0).realize() for t in (x, y))
         values = model.trace(x)
         value = loss(values[-1], y)
         # A few samples are enough to know whether inputs stay on the grid: from the whole batch,
         # for data may come sorted.
-        few = [v.detach()[:: max(1, len(x) // OUTSIDE_SAMPLES)] for v in values]
+        every = 1 if isinstance(devices, tuple) else max(1, len(x) // OUTSIDE_SAMPLES)
+        few = [v.detach()[::every] for v in values]
         outside = [layer.outside(v) for layer, v in zip(model.layers, few, strict=False)]
         report = Tensor.stack(value.detach(), *outside).cast(dtypes.float32)
         optimiser.minimise(value, report)
@@ -146,6 +154,9 @@ def fit(
     Raises DivergenceError if the loss or the weights are no longer finite, or the loss exceeds
     1,000 times its first value; `model` then has the last weights known to be good. Before that,
     `halvings` times, it goes on from those with half the learning rate.
+
+    A model whose tensors are on several devices (`device.spread`) is trained on all of them, each
+    with an equal part of every batch; the result is that of one device, to rounding.
     """
     check_integer("steps", steps, 1)
     log_every = max(1, steps // 100) if log_every is None else log_every

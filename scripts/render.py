@@ -1,0 +1,63 @@
+"""Renders the image in a saved model, at any size."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tinykan import device, load
+from tinykan.cli import option, run
+from tinykan.errors import UserError
+from tinykan.images import MAX_PIXELS, render_rows, to_bytes
+from tinykan.networks import Predictor
+
+
+@dataclass(kw_only=True)
+class Config:
+    """Renders the image that a model saved by fit_image.py holds, at any size. Memory is that of
+    the 8-bit image and of one chunk of points."""
+
+    model: str = option(MISSING, "model.safetensors of a run", positional=True)
+    width: int = option(1024, "pixels", minimum=2)
+    height: int | None = option(None, "pixels (default: as many as the width)", minimum=2)
+    chunk: int = option(65536, "points computed at a time", minimum=1)
+    device: str | None = option(None, "tinygrad device (default: the best one here)")
+    out: str | None = option(None, "image file (default: MODEL-WIDTHxHEIGHT.png)")
+
+
+def main(config: Config) -> None:
+    device.select(config.device)
+    path, width, height = Path(config.model), config.width, config.height or config.width
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{width} x {height} pixels: at most {MAX_PIXELS} can be rendered")
+    model = load(path)
+    if model.in_features != 2 or model.out_features not in (1, 3):
+        raise UserError(
+            f"{path} maps {model.in_features} to {model.out_features} numbers: an image's model "
+            "maps 2 to 1 or 3"
+        )
+    pixels = np.empty((height * width, model.out_features), dtype=np.uint8)
+    done = 0
+    for rows in render_rows(Predictor(model, config.chunk), width, height):
+        pixels[done : done + len(rows)] = to_bytes(rows)
+        done += len(rows)
+        if sys.stderr.isatty():
+            print(f"\r{done / len(pixels):4.0%}", end="", file=sys.stderr, flush=True)
+    image = pixels.reshape(height, width, -1)
+    out = Path(config.out or path.with_name(f"{path.stem}-{width}x{height}.png"))
+    # Level 1: higher ones take many times as long, for a few percent.
+    options: dict[str, Any] = {"compress_level": 1} if out.suffix.lower() == ".png" else {}
+    try:
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(out, **options)
+    except ValueError as error:  # a kind of file that Pillow does not know
+        raise UserError(f"cannot write {out}: {error}") from None
+    print(f"{width} x {height} pixels in {out}")
+
+
+if __name__ == "__main__":
+    run(main, Config)
