@@ -34,6 +34,15 @@ def test_ssim_matches_its_definition_with_scipys_gaussian():
     assert metrics.ssim(noisy, target) == pytest.approx(expected.mean(), abs=1e-12)
 
 
+def test_metrics_do_not_depend_on_the_bands(monkeypatch):
+    rng = np.random.default_rng(0)
+    target = rng.uniform(-1, 1, (70, 40, 3))
+    noisy = target + rng.normal(0, 0.3, target.shape)
+    whole = metrics.mse(noisy, target), metrics.ssim(noisy, target)
+    monkeypatch.setattr(metrics, "ROWS", 7)
+    assert (metrics.mse(noisy, target), metrics.ssim(noisy, target)) == pytest.approx(whole)
+
+
 @pytest.mark.parametrize("shape", [(2, 2, 1), (3, 9, 1), (12, 12, 3)])
 def test_ssim_of_equal_images_of_any_size_is_one(shape):
     image = np.random.default_rng(0).uniform(-1, 1, shape)

@@ -55,14 +55,20 @@ def load_image(path: str | Path, *, size: int | None = None, color: bool = False
         Image.MAX_IMAGE_PIXELS = pillows_limit
     if size is not None:
         channels = [_resized(channel, size) for channel in channels]
-    image = np.stack([np.asarray(channel, dtype=np.float32) for channel in channels], axis=-1)
+    width, height = channels[0].size
+    image = np.empty((height, width, len(channels)), dtype=np.float32)
+    for index, channel in enumerate(channels):
+        image[..., index] = np.asarray(channel)
     if min(image.shape[:2]) < 2:
         raise ImageError(
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels; at least 2 x 2 are needed"
         )
     if not np.isfinite(image).all():
         raise ImageError(f"{path}: the image holds values that are not finite")
-    return np.clip(image, 0, 1) * 2 - 1
+    np.clip(image, 0, 1, out=image)  # in place, as below: images may be large
+    image *= 2
+    image -= 1
+    return image
 
 
 def save_image(image: np.ndarray, path: str | Path) -> None:
@@ -78,7 +84,11 @@ def to_pillow(image: np.ndarray) -> Image.Image:
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
     """Values in [-1, 1], clipped, as 0 to 255."""
-    return np.round((np.clip(np.nan_to_num(values), -1, 1) + 1) * 127.5).astype(np.uint8)
+    scaled = np.nan_to_num(values)
+    np.clip(scaled, -1, 1, out=scaled)
+    scaled += 1
+    scaled *= 127.5
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def pixel_sampler(
@@ -150,7 +160,7 @@ def _channels(image: Image.Image, color: bool) -> list[Image.Image]:
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image)
     image = image.convert("RGB" if color else "L") if image.mode != "L" or color else image
-    return [Image.fromarray(np.asarray(c).astype(np.float32) / 255) for c in image.split()]
+    return [Image.fromarray(np.divide(np.asarray(c), 255, dtype=np.float32)) for c in image.split()]
 
 
 def _full_scale(mode: str, values: np.ndarray) -> float:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
+
+ROWS = 256  # of an image at a time: what is computed on the way takes several times its memory
 
 
 def mse(prediction: np.ndarray, target: np.ndarray) -> float:
     """Mean squared error, in float64."""
-    return float(np.mean((prediction.astype(np.float64) - target) ** 2))
+    total = sum(
+        float(np.sum((prediction[rows].astype(np.float64) - target[rows]) ** 2))
+        for rows in _bands(len(target))
+    )
+    return total / target.size
 
 
 def psnr(prediction: np.ndarray, target: np.ndarray) -> float:
@@ -32,11 +39,23 @@ def ssim(prediction: np.ndarray, target: np.ndarray) -> float:
             image = views @ window
         return image
 
-    x, y = ((image.astype(np.float64) + 1) / 2 for image in (prediction, target))
-    mean_x, mean_y = blur(x), blur(y)
-    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
-    return float(np.mean(luminance * structure))
+    def similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        mean_x, mean_y = blur(x), blur(y)
+        variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+        covariance = blur(x * y) - mean_x * mean_y
+        c1, c2 = 0.01**2, 0.03**2
+        luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+        return luminance * (2 * covariance + c2) / (variance_x + variance_y + c2)
+
+    total, count = 0.0, 0
+    for rows in _bands(len(target), 2 * radius):
+        pair = ((image[rows].astype(np.float64) + 1) / 2 for image in (prediction, target))
+        values = similarity(*pair)
+        total, count = total + float(values.sum()), count + values.size
+    return total / count
+
+
+def _bands(height: int, overlap: int = 0) -> Iterator[slice]:
+    """Slices of at most ROWS rows, and as many more as neighbours are to share."""
+    for start in range(0, height - overlap, ROWS):
+        yield slice(start, min(start + ROWS, height - overlap) + overlap)

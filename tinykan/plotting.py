@@ -26,10 +26,16 @@ except ImportError:
 DATA, FIT, FAINT = "#333333", "#d1495b", "#c8c8c8"
 
 
+SHOWN = 2048
+
+
 def save_comparison(original: np.ndarray, fit: np.ndarray, path: Path, title: str) -> None:
-    """The original, the fit and the map of absolute errors with its scale."""
-    error = np.abs(fit - original).mean(axis=-1) / 2
+    """The original, the fit and the map of absolute errors with its scale; of images larger than
+    SHOWN pixels every second one, or every third, and so on."""
     height, width = original.shape[:2]
+    every = -(-max(height, width) // SHOWN)
+    original, fit = original[::every, ::every], fit[::every, ::every]
+    error = np.abs(fit - original).mean(axis=-1) / 2
     panel = 4.2
     figure = Figure(
         figsize=(3 * panel + 0.9, panel * np.clip(height / width, 0.3, 2.0) + 0.9),
