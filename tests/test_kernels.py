@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
 
-from tinykan import BSpline, KANLayer, Linear, Polynomial, device, kernels
+from tinykan import BSpline, KANLayer, Linear, Polynomial, device, gpu_kernels, kernels
 from tinykan.layers import learnable
 
-serves = kernels.supported(Tensor.ones(1, 1))
-needs_kernels = pytest.mark.skipif(not serves, reason=f"plain path only on {device.summary()}")
+threaded, grouped = (k.supported(Tensor.ones(1, 1)) for k in (kernels, gpu_kernels))
+reason = f"plain path only on {device.summary()}"
+needs_kernels = pytest.mark.skipif(not (threaded or grouped), reason=reason)
+needs_dense_kernels = pytest.mark.skipif(not threaded, reason=reason)
 
 
 def results(layer: KANLayer, x: np.ndarray, upstream: np.ndarray, mode: str) -> list[np.ndarray]:
@@ -98,6 +100,19 @@ def test_repeated_runs_give_the_same_bits():
         assert all((a == b).all() for a, b in zip(first, other, strict=True))
 
 
+@given(
+    batch=st.integers(1, 100_000),
+    inputs=st.integers(1, 512),
+    functions=st.integers(2, 600),
+    out=st.integers(1, 512),
+)
+def test_slices_cover_the_batch_within_bounds(batch, inputs, functions, out):
+    slices, length = gpu_kernels._slices(batch, inputs, functions, out)
+    assert batch <= slices * length < batch + length
+    assert slices == 1 or length >= functions
+    assert slices == 1 or slices * inputs * functions * out <= gpu_kernels.SUMS
+
+
 def test_an_empty_batch_is_an_empty_result():
     assert KANLayer(2, 3)(Tensor.zeros(0, 2)).shape == (0, 3)
 
@@ -105,7 +120,8 @@ def test_an_empty_batch_is_an_empty_result():
 def test_what_the_kernels_do_not_serve_takes_the_plain_path():
     knots = np.linspace(-2.2, 2.2, 12)
     assert kernels.local(BSpline(5, 3)) and not kernels.local(BSpline(5, 3, knots=knots))
-    assert not kernels.supported(Tensor.ones(4, 2, dtype=dtypes.float16))
+    half = Tensor.ones(4, 2, dtype=dtypes.float16)
+    assert not kernels.supported(half) and not gpu_kernels.supported(half)
     given, uniform = (
         KANLayer(2, 3, BSpline(5, 3, knots=k), rng=np.random.default_rng(0)) for k in (knots, None)
     )
@@ -113,7 +129,7 @@ def test_what_the_kernels_do_not_serve_takes_the_plain_path():
     np.testing.assert_allclose(given(x).numpy(), uniform(x).numpy(), atol=2e-6)
 
 
-@needs_kernels
+@needs_dense_kernels
 @pytest.mark.parametrize("basis", [Linear(), Polynomial(3)], ids=repr)
 @pytest.mark.parametrize("size", [(64, 16, 32), (130, 7, 12), (37, 3, 5), (1, 4, 8), (6, 1, 1)])
 def test_dense_layers_match_the_plain_path(basis, size):

@@ -36,7 +36,10 @@ def _exponential(x: Number) -> Number:
     """e^x to 2e-7 relative in float32, for -87 <= x <= 87, and as at these ends beyond."""
     if x.dtype != dtypes.float32:
         return x.exp()
-    x = x.maximum(-87.0).minimum(87.0)
+    # NaN stays NaN: a comparison with it is false. With 87 twice tinygrad would make it a maximum,
+    # and which of a number and NaN is the larger differs by device.
+    x = (x < -87.0).where(-87.001, x)
+    x = (x > 87.0).where(87.001, x)
     exponent = (x * math.log2(math.e) + 0.5).floor()
     rest = x - exponent * math.log(2)
     power = ((exponent.cast(dtypes.int32) + 127) * 2**23).bitcast(dtypes.float32)
@@ -110,7 +113,7 @@ def _series(x: Number, coefficients: list[float]) -> Number:
 FUNCTIONS: dict[str, Function] = {
     "identity": Function(lambda x: x, lambda x: x.const_like(1.0)),
     "tanh": Function(_tanh, _tanh_slope),
-    "relu": Function(lambda x: x.maximum(0.0), lambda x: (x > 0).cast(x.dtype)),
+    "relu": Function(lambda x: x * (x > 0).cast(x.dtype), lambda x: (x > 0).cast(x.dtype)),
     "silu": Function(lambda x: x * _sigmoid(x), _silu_slope),
     "gelu": Function(lambda x: x * _sigmoid(_gelu_argument(x)), _gelu_slope),
     "sine": Function(_sine, _cosine),

@@ -17,12 +17,14 @@ the weights; and that to the inputs. The plain path, which says what they comput
 
 The matrix product is for dense layers and dense bases: tiles in registers and a thread for each
 core, in the place of tinygrad's schedule, which is made for larger ones.
+
+All of them are for devices with threads, CPUs; gpu_kernels.py has the spline layer for others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from tinygrad import Device, Tensor, dtypes
 from tinygrad.helpers import CPU_COUNT
@@ -74,10 +76,10 @@ def _product(
     rows, out = a.shape[1] if transposed else a.shape[0], b.shape[1]
     if out < 4:
         return sum(biases, (a.transpose() if transposed else a) @ b)
-    lanes = _lanes(out, TILE_COLUMNS)
-    return _empty((rows, _widened(out, lanes)), a).custom_kernel(
+    lanes = lanes_for(out, TILE_COLUMNS)
+    return empty((rows, _widened(out, lanes)), a).custom_kernel(
         _settled(a),
-        *(_widen(w, lanes) for w in (b, *biases)),
+        *(widen(w, lanes) for w in (b, *biases)),
         fxn=lambda *arguments: _tiles(*arguments, lanes=lanes, transposed=transposed),
         grad_fxn=grad_fxn,
     )[0][:, :out]
@@ -86,9 +88,9 @@ def _product(
 def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int, transposed: bool) -> UOp:
     """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
     (n, m), k = y.shape, b.shape[0]
-    rows = _divisor(n, TILE_ROWS)
+    rows = largest_divisor(n, TILE_ROWS)
     tile, inner, thread = _shared(n // rows)
-    part, row, lane = UOp.range(m // lanes, 2), _lane(rows, 3), _lane(lanes, 4)
+    part, row, lane = UOp.range(m // lanes, 2), lane_range(rows, 3), lane_range(lanes, 4)
     i, j = tile * rows + row, part * lanes + lane
     terms = [UOp.range(k, 5, AxisType.REDUCE)] if k > 1 else []
     at = sum(terms, UOp.const(dtypes.weakint, 0))
@@ -105,14 +107,14 @@ def _column_sums(values: Tensor) -> Tensor:
     threads = _threads(n)
     if n == threads:
         return values.sum(0)
-    return _empty((threads, columns), values).custom_kernel(values, fxn=_sums)[0].sum(0)
+    return empty((threads, columns), values).custom_kernel(values, fxn=_sums)[0].sum(0)
 
 
 def _sums(sums: UOp, values: UOp) -> UOp:
     threads, columns = sums.shape
-    lanes, rows = _vector(columns, LANES), values.shape[0] // threads
+    lanes, rows = vector_length(columns, LANES), values.shape[0] // threads
     thread, part = UOp.range(threads, 0, AxisType.THREAD), UOp.range(columns // lanes, 1)
-    lane, row = _lane(lanes, 2), UOp.range(rows, 3, AxisType.REDUCE)
+    lane, row = lane_range(lanes, 2), UOp.range(rows, 3, AxisType.REDUCE)
     column = part * lanes + lane
     total = values[thread * rows + row, column].reduce(row, arg=Ops.ADD)
     stored = sums[thread, column].store(total).end(lane, part, thread)
@@ -134,22 +136,22 @@ def spline_layer(
     blocks, chunk = _blocks(batch, basis.n_functions)
     padding = blocks * chunk - batch
     out = coefficients.shape[2]
-    lanes = _lanes(out, LANES)
-    weights = [_widen(w, lanes) for w in (coefficients, base_weight) if w is not None]
-    biases = [] if bias is None else [_widen(bias, lanes)]
+    lanes = lanes_for(out, LANES)
+    weights = [widen(w, lanes) for w in (coefficients, base_weight) if w is not None]
+    biases = [] if bias is None else [widen(bias, lanes)]
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy = Tensor(upstream).contiguous()
-        sums = [_empty(w.shape, x) for w in weights]
+        sums = [empty(w.shape, x) for w in weights]
         sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
-        dx = _empty((batch + padding, inputs), x)
+        dx = empty((batch + padding, inputs), x)
         dx = dx.custom_kernel(*weights, features, slopes, dy, fxn=_input_gradient)[0]
         to_weights = [s.uop for s in sums[: len(weights)]]
         return (None, None, None, dx.uop, *to_weights, *(_column_sums(dy).uop for _ in biases))
 
-    y, features, slopes = _empty((batch + padding, _widened(out, lanes)), x).custom_kernel(
-        _empty((blocks, inputs, 1 + rows, chunk), x),
-        _empty((blocks, inputs, rows, chunk), x),
+    y, features, slopes = empty((batch + padding, _widened(out, lanes)), x).custom_kernel(
+        empty((blocks, inputs, 1 + rows, chunk), x),
+        empty((blocks, inputs, rows, chunk), x),
         x.pad(((0, padding), (0, 0))),
         *weights,
         *biases,
@@ -185,7 +187,7 @@ def _settled(x: Tensor) -> Tensor:
     return Tensor(base) if base.shape == x.shape else x
 
 
-def _empty(shape: tuple, like: Tensor) -> Tensor:
+def empty(shape: tuple, like: Tensor) -> Tensor:
     return Tensor.empty(*shape, dtype=like.dtype, device=like.device)
 
 
@@ -203,35 +205,36 @@ def _forward(
     its gradients need: for each input the number of its first function, the values, the base
     function; and the derivatives of the latter two."""
     (blocks, inputs, rows, chunk), out = features.shape, y.shape[1]
-    lanes = _lanes(out, LANES)
+    lanes = lanes_for(out, LANES)
     block, inner, thread = _shared(blocks)
-    sample, part, lane = UOp.range(chunk, 2), UOp.range(out // lanes, 3), _lane(lanes, 4)
+    sample, part, lane = UOp.range(chunk, 2), UOp.range(out // lanes, 3), lane_range(lanes, 4)
     b, o = block * chunk + sample, part * lanes + lane
     initial = weights[-1][o] if biased else 0.0
     y = y.after(y[b, o].store(initial).end(lane, part, sample))
 
-    together = _vector(chunk, 16)
-    i, part, lane = UOp.range(inputs, 5), UOp.range(chunk // together, 6), _lane(together, 7)
+    together = vector_length(chunk, 16)
+    i, part, lane = UOp.range(inputs, 5), UOp.range(chunk // together, 6), lane_range(together, 7)
     sample = part * together + lane
     at = x[block * chunk + sample, i].load()
-    values, derivatives = _local_functions(at, basis, base)
+    values, derivatives = local_functions(at, basis, base)
     stored = [features[block, i, r, sample].store(value) for r, value in enumerate(values)]
     stored += [slopes[block, i, r, sample].store(value) for r, value in enumerate(derivatives)]
     features = features.after(UOp.group(*stored).end(lane, part))
 
-    sample, part, lane = UOp.range(chunk, 8), UOp.range(out // lanes, 9), _lane(lanes, 10)
+    sample, part, lane = UOp.range(chunk, 8), UOp.range(out // lanes, 9), lane_range(lanes, 10)
     b, o = block * chunk + sample, part * lanes + lane
     total = y.after(i, sample)[b, o].load()
     feature = [features[block, i, r, sample].load() for r in range(rows)]
-    used = _rows(feature[0], weights[: len(weights) - biased], rows, i, o)
+    used = weight_rows(feature[0], weights[: len(weights) - biased], rows, i, o)
     for factor, weight in zip(feature[1:], used, strict=True):
         total = total + factor * weight
     stored = y[b, o].store(total).end(lane, part, sample, i, inner, thread)
     return stored.sink(arg=KernelInfo(name="spline_forward", opts_to_apply=()))
 
 
-def _local_functions(x: UOp, basis: BSpline, base: Function | None) -> tuple[list, list]:
-    """The number of the first function, the values, the base function; their derivatives."""
+def local_functions(x: Any, basis: BSpline, base: Function | None) -> tuple[list, list]:
+    """The number of the first function, the values, the base function; their derivatives. For a
+    number inside a kernel, and for tensors."""
     first, offsets = basis.local_offsets(x)
     values = [first, *(basis.closed_form(v) for v in offsets)]
     derivatives = [basis.closed_slope(v) for v in offsets]
@@ -245,7 +248,7 @@ def _weight_gradient(*arguments: UOp) -> UOp:
     """The sums for coefficients and base weights, from the features and the gradient to y."""
     *sums, features, upstream = arguments
     (blocks, inputs, rows, chunk), (_, functions, out) = features.shape, sums[0].shape
-    lanes = _vector(out, LANES)
+    lanes = vector_length(out, LANES)
     columns = inputs * (out // lanes)
     threads = _threads(columns)
     thread = UOp.range(threads, 0, AxisType.THREAD)
@@ -254,10 +257,14 @@ def _weight_gradient(*arguments: UOp) -> UOp:
         column = thread * (columns // threads) + column
         return column // (out // lanes), column % (out // lanes) * lanes
 
-    column, n, lane = UOp.range(columns // threads, 1), UOp.range(functions, 2), _lane(lanes, 3)
+    column, n, lane = (
+        UOp.range(columns // threads, 1),
+        UOp.range(functions, 2),
+        lane_range(lanes, 3),
+    )
     i, start = place(column)
     cleared = [sums[0][i, n, start + lane].store(0.0).end(lane, n, column)]
-    column, lane = UOp.range(columns // threads, 4), _lane(lanes, 5)
+    column, lane = UOp.range(columns // threads, 4), lane_range(lanes, 5)
     i, start = place(column)
     cleared += [s[i, start + lane].store(0.0).end(lane, column) for s in sums[1:]]
     sums = [s.after(c) for s, c in zip(sums, cleared, strict=True)]
@@ -266,12 +273,12 @@ def _weight_gradient(*arguments: UOp) -> UOp:
         UOp.range(columns // threads, 7),
         UOp.range(chunk, 8),
     )
-    lane = _lane(lanes, 9)
+    lane = lane_range(lanes, 9)
     i, start = place(column)
     o, b = start + lane, block * chunk + sample
     feature = [features[block, i, r, sample] for r in range(rows)]
-    places = _rows(feature[0], sums, rows, i, o)
-    values = _rows(feature[0], [s.after(block, column, sample) for s in sums], rows, i, o)
+    places = weight_rows(feature[0], sums, rows, i, o)
+    values = weight_rows(feature[0], [s.after(block, column, sample) for s in sums], rows, i, o)
     added = [
         p.store(v.load() + f * upstream[b, o])
         for p, v, f in zip(places, values, feature[1:], strict=True)
@@ -284,14 +291,14 @@ def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
     """The gradient `[batch, in]`, from weights, features, their slopes, and that to y."""
     *weights, features, slopes, upstream = arguments
     (blocks, inputs, rows, chunk), out = features.shape, upstream.shape[1]
-    lanes = _vector(out, SUMMED_LANES)
+    lanes = vector_length(out, SUMMED_LANES)
     block, inner, thread = _shared(blocks)
     i, sample = UOp.range(inputs, 2), UOp.range(chunk, 3)
     # Only ranges longer than one: tinygrad makes the others constants, which can't be summed over.
     parts = [UOp.range(out // lanes, 4, AxisType.REDUCE)] if out > lanes else []
     inside = [UOp.range(lanes, 5, AxisType.UNROLL)] if lanes > 1 else []
     o = sum([p * lanes for p in parts] + inside, UOp.const(dtypes.weakint, 0))
-    used = _rows(features[block, i, 0, sample], weights, rows, i, o)
+    used = weight_rows(features[block, i, 0, sample], weights, rows, i, o)
     products = [slopes[block, i, r, sample] * w for r, w in enumerate(used)]
     b = block * chunk + sample
     value = sum(products[1:], products[0]) * upstream[b, o]
@@ -301,7 +308,7 @@ def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
     return stored.sink(arg=KernelInfo(name="spline_input_gradient", opts_to_apply=()))
 
 
-def _rows(first: UOp, weights: Sequence[UOp], rows: int, i: UOp, o: UOp) -> list[UOp]:
+def weight_rows(first: UOp, weights: Sequence[UOp], rows: int, i: UOp, o: UOp) -> list[UOp]:
     """What one sample's features of input `i` are multiplied by: the rows of the functions that are
     not zero, and the base weight.
 
@@ -328,9 +335,9 @@ def _adam_step(
     parameter: UOp, m: UOp, v: UOp, gradient: UOp, rate: UOp, *, b1: float, b2: float
 ) -> UOp:
     size = parameter.shape[0]
-    lanes = _vector(size, 16)
+    lanes = vector_length(size, 16)
     block, inner, thread = _shared(size // lanes)
-    lane = _lane(lanes, 2)
+    lane = lane_range(lanes, 2)
     at = block * lanes + lane
     g = gradient[at].load()
     first = b1 * m[at].load() + (1 - b1) * g
@@ -348,16 +355,16 @@ def _shared(count: int) -> tuple[UOp, UOp, UOp]:
     return thread * (count // threads) + inner, inner, thread
 
 
-def _lane(count: int, number: int) -> UOp:
+def lane_range(count: int, number: int) -> UOp:
     return UOp.range(count, number, AxisType.UPCAST)
 
 
 def _threads(count: int) -> int:
     """As many threads as divide `count` pieces of work evenly, up to the cores."""
-    return _divisor(max(count, 1), CPU_COUNT.value)
+    return largest_divisor(max(count, 1), CPU_COUNT.value)
 
 
-def _lanes(out: int, limit: int) -> int:
+def lanes_for(out: int, limit: int) -> int:
     """How many columns to compute side by side: a multiple of 4, for vector loads need rows that
     start at one, with the least waste; below 4 there is nothing to gain."""
     if out <= limit:
@@ -369,18 +376,18 @@ def _widened(out: int, lanes: int) -> int:
     return -(-out // lanes) * lanes
 
 
-def _widen(weights: Tensor, lanes: int) -> Tensor:
+def widen(weights: Tensor, lanes: int) -> Tensor:
     """With zero columns up to a multiple of `lanes`; contiguous."""
     missing = _widened(weights.shape[-1], lanes) - weights.shape[-1]
     return weights.pad((*[None] * (weights.ndim - 1), (0, missing))).contiguous()
 
 
-def _vector(out: int, limit: int) -> int:
+def vector_length(out: int, limit: int) -> int:
     """The largest divisor of `out` up to `limit` that is a multiple of 4, else 1: tinygrad's checks
     fail on vectors of other lengths."""
-    return 4 * _divisor(out // 4, limit // 4) if out % 4 == 0 else 1
+    return 4 * largest_divisor(out // 4, limit // 4) if out % 4 == 0 else 1
 
 
-def _divisor(number: int, limit: int) -> int:
+def largest_divisor(number: int, limit: int) -> int:
     """The largest divisor of `number` up to `limit`."""
     return next(d for d in range(min(number, limit), 0, -1) if number % d == 0)

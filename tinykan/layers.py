@@ -8,7 +8,7 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_parameters
 
-from tinykan import kernels
+from tinykan import gpu_kernels, kernels
 from tinykan.activations import FUNCTIONS
 from tinykan.basis import Basis, BSpline, Linear, Polynomial
 from tinykan.errors import UserError, check_integer, lookup
@@ -116,16 +116,15 @@ class KANLayer:
     def __call__(self, x: Tensor) -> Tensor:
         """`[..., in_features]` to `[..., out_features]`."""
         _check_input(self, x)
-        basis = self.basis
-        if self.kernels == "reference" or not kernels.supported(x):
+        if self.kernels == "reference":
             return self.reference(x)
-        if not kernels.local(basis):
-            return self._dense(x, kernels.linear)
-        coefficients = self._scaled_coefficients()
-        base = None if self.base is None else FUNCTIONS[self.base]
-        flat = x.reshape(-1, self.in_features)
-        y = kernels.spline_layer(flat, basis, coefficients, base, self.base_weight, self.bias)
-        return y.reshape(*x.shape[:-1], self.out_features)
+        if (spline_layer := _spline_layer(self.basis, x)) is not None:
+            coefficients = self._scaled_coefficients()
+            base = None if self.base is None else FUNCTIONS[self.base]
+            flat = x.reshape(-1, self.in_features)
+            y = spline_layer(flat, self.basis, coefficients, base, self.base_weight, self.bias)
+            return y.reshape(*x.shape[:-1], self.out_features)
+        return self._dense(x, kernels.linear) if kernels.supported(x) else self.reference(x)
 
     def reference(self, x: Tensor) -> Tensor:
         """The same as plain tensor operations, every function of the basis evaluated: what the
@@ -191,6 +190,13 @@ class KANLayer:
             if self.base_weight is None
             else weights.cat(self.base_weight.unsqueeze(1), dim=1)
         )
+
+
+def _spline_layer(basis: Basis, x: Tensor) -> Callable[..., Tensor] | None:
+    """The spline layer's kernels for this basis, and these numbers on their device, if any."""
+    if not kernels.local(basis):
+        return None
+    return next((k.spline_layer for k in (kernels, gpu_kernels) if k.supported(x)), None)
 
 
 class EdgeTanh:

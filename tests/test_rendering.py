@@ -1,0 +1,49 @@
+"""The spline kernels for devices that this machine may lack: rendered, and compiled where their
+compiler is here. What they compute is tested in test_kernels.py, on the device that there is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# tinygrad chooses its device once in a process. Apple's compiler is part of macOS; elsewhere the
+# source is written, but not compiled.
+RENDER = """
+import sys, types
+from tinygrad import Tensor
+from tinygrad.device import Compiler
+if sys.argv[1] == "METAL" and sys.platform != "darwin":
+    sys.modules["tinygrad.runtime.ops_metal"] = types.SimpleNamespace(MetalCompiler=Compiler)
+try:
+    (Tensor.empty(4096) + 1).realize()
+except Exception as error:  # a compiler is missing, or too old
+    print("no compiler:", error)
+    sys.exit()
+import numpy as np
+from tinykan import BSpline, KANLayer, gpu_kernels
+from tinykan.layers import learnable
+assert gpu_kernels.supported(Tensor.ones(1, 1))
+for batch, inputs, outputs, intervals in [(256, 16, 8, 5), (70, 3, 5, 50), (1, 1, 1, 1)]:
+    layer = KANLayer(inputs, outputs, BSpline(intervals, 3))
+    x = Tensor(np.zeros((batch, inputs), dtype=np.float32)).realize()
+    y = layer(x)
+    Tensor.realize(y, *y.square().sum().gradient(x, *learnable(layer)))
+print("rendered")
+"""
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["NULL:NVCC:sm_90", "NULL:PTX:sm_90", "NULL:AMDLLVM:gfx1100", "NULL:METAL", "NULL:WGSL"],
+)
+def test_the_spline_layer_is_rendered(target):
+    command = [sys.executable, "-c", RENDER, target.split(":")[1]]
+    environment = os.environ | {"DEV": target}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert result.returncode == 0, result.stderr
+    if result.stdout.startswith("no compiler"):
+        pytest.skip(result.stdout.splitlines()[0])
+    assert result.stdout.strip() == "rendered"

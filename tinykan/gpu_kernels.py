@@ -1,0 +1,181 @@
+"""The local-support spline layer on devices with work-groups: GPUs.
+
+What kernels.py has threads and vectors for is done here by work-items, each of which owns what it
+computes, so that there are no atomics and repeated runs give the same bits:
+
+    the layer                        an item for each sample and 4 outputs, a loop over the inputs
+    the gradient to the values       an item for each input and sample, a loop over the outputs
+    the gradient to the weights      an item for each slice of the batch, input and 4 outputs, a
+                                     loop over the slice's samples; the slices' sums are added up
+
+The functions' values are ordinary tensor operations, and so is the gradient that leads from them
+to the inputs. They are stored by input, function and sample: neighbouring items, which read
+neighbouring samples, then read neighbouring numbers.
+"""
+
+from __future__ import annotations
+
+from tinygrad import Device, Tensor, dtypes
+from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
+
+from tinykan import kernels
+from tinykan.activations import Function
+from tinykan.basis import BSpline
+from tinykan.gradient import with_derivative
+
+LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
+GROUP = 128  # items in a work-group; no device's limit is below 256
+STEP = 32  # samples by which a slice grows, so that groups are full
+SUMS = 2**24  # numbers that the slices' sums may take, if they are more than one slice's
+
+
+def supported(x: Tensor) -> bool:
+    """Whether there are kernels for such numbers on their device: one with work-groups."""
+    device = x.device
+    grouped = isinstance(device, str) and Device[device].renderer.has_local
+    return grouped and x.dtype == dtypes.float32 and x.numel() > 0
+
+
+def spline_layer(
+    x: Tensor,
+    basis: BSpline,
+    coefficients: Tensor,
+    base: Function | None = None,
+    base_weight: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """`[batch, in]` to `[batch, out]`: the arguments are those of `kernels.spline_layer`."""
+    batch, out = x.shape[0], coefficients.shape[2]
+    lanes = kernels.lanes_for(out, LANES)
+    weights = [kernels.widen(w, lanes) for w in (coefficients, base_weight) if w is not None]
+    slices, length = _slices(batch, *weights[0].shape)
+    samples = slices * length
+
+    def values(x: Tensor) -> Tensor:
+        return Tensor.stack(*kernels.local_functions(x, basis, base)[0], dim=-1)
+
+    def slopes(x: Tensor) -> Tensor:  # the number of the first function has none
+        derivatives = kernels.local_functions(x, basis, base)[1]
+        return Tensor.stack(x.const_like(0.0), *derivatives, dim=-1)
+
+    padded = x.pad(((0, samples - batch), (0, 0)))
+    features = with_derivative(padded, values, slopes).permute(1, 2, 0).contiguous()
+
+    def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        dy = Tensor(upstream).contiguous()
+        inputs, rows, _ = features.shape
+        to_values = kernels.empty((inputs, rows - 1, samples), x)
+        to_values = to_values.custom_kernel(dy, *weights, features, fxn=_value_gradient)[0]
+        sums = [kernels.empty((slices * inputs, *w.shape[1:]), x) for w in weights]
+        sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
+        to_weights = [
+            s.reshape(slices, *w.shape).sum(0).uop for s, w in zip(sums, weights, strict=False)
+        ]
+        return (None, to_values.pad(((0, 0), (1, 0), (0, 0))).uop, *to_weights)
+
+    y = kernels.empty((samples, weights[0].shape[2]), x)
+    y = y.custom_kernel(features, *weights, fxn=_forward, grad_fxn=gradient)[0][:batch, :out]
+    return y if bias is None else y + bias
+
+
+def _slices(batch: int, inputs: int, functions: int, out: int) -> tuple[int, int]:
+    """How many slices of how many samples: each slice's sums are cleared and added up, which must
+    cost less than taking them, so that a slice has a sample for each function or more."""
+    if batch < STEP:
+        return 1, batch
+    wanted = min(batch // max(functions, 2 * STEP), SUMS // (inputs * functions * out))
+    wanted = 1 << max(wanted, 1).bit_length() - 1  # a power of two, as batches mostly are
+    length = -(-batch // (wanted * STEP)) * STEP
+    return -(-batch // length), length
+
+
+def _forward(y: UOp, features: UOp, *weights: UOp) -> UOp:
+    """The layer `[batch, out]` but for its bias, from the weights and the features
+    `[in, 1 + values, batch]`: the number of the first function, the functions' values, the base
+    function."""
+    (inputs, rows, batch), out = features.shape, y.shape[1]
+    lanes = kernels.vector_length(out, LANES)
+    (b, part), ranges = _items(batch, out // lanes)
+    lane = kernels.lane_range(lanes, 10)
+    i, loop = _loop(inputs, 11)
+    o = part * lanes + lane
+    used = kernels.weight_rows(features[i, 0, b], weights, rows, i, o)
+    products = [features[i, r, b] * w for r, w in enumerate(used, start=1)]
+    value = _sum(sum(products[1:], products[0]), loop)
+    return _kernel("spline_forward", y[b, o].store(value).end(lane), ranges)
+
+
+def _value_gradient(gradient: UOp, upstream: UOp, *others: UOp) -> UOp:
+    """The gradient to the functions' values `[in, values, batch]`, from that to y, the weights and
+    the features; these come last, as on a single interval they are not used: an unused argument
+    before others makes tinygrad 0.13 mix those up."""
+    *weights, features = others
+    (inputs, rows, batch), out = features.shape, upstream.shape[1]
+    lanes = kernels.vector_length(out, LANES)
+    (i, b), ranges = _items(inputs, batch)
+    part, loop = _loop(out // lanes, 10)
+    lane, inside = _loop(lanes, 11, AxisType.UNROLL)
+    o = part * lanes + lane
+    used = kernels.weight_rows(features[i, 0, b], weights, rows, i, o)
+    sums = [_sum(w * upstream[b, o], loop + inside) for w in used]
+    stored = UOp.group(*[gradient[i, r, b].store(s) for r, s in enumerate(sums)])
+    return _kernel("spline_value_gradient", stored, ranges)
+
+
+def _weight_gradient(*arguments: UOp) -> UOp:
+    """Each slice's sums `[slices in, n_functions, out]` and, for base weights, `[slices in, out]`,
+    from the features and the gradient to y."""
+    *sums, features, upstream = arguments
+    (rows_of_sums, functions, out), (inputs, rows, batch) = sums[0].shape, features.shape
+    lanes, slices = kernels.vector_length(out, LANES), rows_of_sums // inputs
+    (piece, i, part), ranges = _items(slices, inputs, out // lanes)
+    own = piece * inputs + i
+    n, lane = UOp.range(functions, 10), kernels.lane_range(lanes, 11)
+    cleared = [sums[0][own, n, part * lanes + lane].store(0.0).end(lane, n)]
+    lane = kernels.lane_range(lanes, 12)
+    cleared += [s[own, part * lanes + lane].store(0.0).end(lane) for s in sums[1:]]
+    sums = [s.after(c) for s, c in zip(sums, cleared, strict=True)]
+    sample, lane = UOp.range(batch // slices, 13), kernels.lane_range(lanes, 14)
+    b, o = piece * (batch // slices) + sample, part * lanes + lane
+    first = features[i, 0, b]
+    places = kernels.weight_rows(first, sums, rows, own, o)
+    present = kernels.weight_rows(first, [s.after(sample) for s in sums], rows, own, o)
+    added = [
+        p.store(v.load() + features[i, r, b] * upstream[b, o])
+        for r, (p, v) in enumerate(zip(places, present, strict=True), start=1)
+    ]
+    stored = UOp.group(*added).end(lane, sample)
+    return _kernel("spline_weight_gradient", stored, ranges)
+
+
+def _items(*counts: int) -> tuple[list[UOp], list[UOp]]:
+    """A work-item for each combination of numbers below `counts`, the last of which differs between
+    neighbours: these numbers, and the ranges that they are made of."""
+    numbers: list[UOp] = []
+    ranges: list[UOp] = []
+    free = GROUP
+    for count in reversed(counts):
+        size = kernels.largest_divisor(count, free)
+        free //= size
+        group = UOp.range(count // size, 5 - len(numbers), AxisType.GLOBAL)
+        item = UOp.range(size, 6 + len(numbers), AxisType.LOCAL)
+        numbers.insert(0, group * size + item)
+        ranges += [group, item]
+    return numbers, ranges
+
+
+def _loop(count: int, number: int, kind: AxisType = AxisType.REDUCE) -> tuple[UOp, list[UOp]]:
+    """The number of a term, and the ranges to sum over: none for a single term, as tinygrad makes
+    such a range a constant, which can't be summed over."""
+    loop = [UOp.range(count, number, kind)] if count > 1 else []
+    return sum(loop, UOp.const(dtypes.weakint, 0)), loop
+
+
+def _sum(term: UOp, loops: list[UOp]) -> UOp:
+    for loop in loops:
+        term = term.reduce(loop, arg=Ops.ADD)
+    return term
+
+
+def _kernel(name: str, stored: UOp, ranges: list[UOp]) -> UOp:
+    return stored.end(*ranges).sink(arg=KernelInfo(name=name, opts_to_apply=()))
