@@ -36,7 +36,7 @@ from tinykan.basis import Basis, BSpline
 CHUNK = 64  # samples, whose outputs and one input's features and weights fit into the first cache
 LANES = 64  # outputs computed side by side
 SUMMED_LANES = 8  # the same, where they are then summed up
-TILE_ROWS, TILE_COLUMNS = 8, 16  # of the matrix product: as many sums as registers hold
+TILE_ROWS, TILE_COLUMNS = 8, 24  # of the matrix product: as many sums as registers hold
 
 
 def supported(x: Tensor) -> bool:
