@@ -181,14 +181,16 @@ def test_a_full_disk_loses_nothing(tmp_path, whole):
     """Files can not grow beyond 8 kB here: checkpoints fail as they do on a full disk."""
     folder = tmp_path / "run"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))  # noqa: E731
-    result = finish(start(folder, preexec_fn=limit))
+    # Without tinygrad's cache of kernels, which is a file too.
+    environment = os.environ | {"CACHELEVEL": "0"}
+    result = finish(start(folder, preexec_fn=limit, env=environment))
     assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
     assert "warning: cannot write" in result.stderr and "going on" in result.stderr
     assert not list(folder.glob(".*.tmp"))
     shutil.rmtree(folder)
 
     # With room again after the first checkpoints, the run is finished from those.
-    process = start(folder)
+    process = start(folder, env=environment)
     wait_for_checkpoint(process, folder)
     if process.poll() is None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8192, 8192))

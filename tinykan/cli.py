@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 import types
 import typing
@@ -75,6 +76,8 @@ def run(main: Callable[[Config], None], config: type[Config]) -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)
+    except sqlite3.Error as error:
+        _fail(f"tinygrad's kernel cache cannot be used ({error}); CACHELEVEL=0 does without it", 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     sys.exit(0)

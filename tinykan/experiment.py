@@ -130,7 +130,7 @@ class Run:
         history, frames = History(), [] if frames is None else frames
         problem: UserError | None = None
         resume = self._restore(model, frames)
-        saved = time.monotonic()
+        saved, took = time.monotonic(), 0.0
 
         def log(step: int, seen: History) -> None:
             nonlocal history
@@ -147,12 +147,16 @@ class Run:
                 on_log(step)
 
         def after(step: int, snapshot: Callable[[], Snapshot]) -> bool:
-            nonlocal saved
+            nonlocal saved, took
             steps, seconds = self.interval
-            due = step % steps == 0 if steps else time.monotonic() - saved >= seconds
+            # Of a large model less often: what checkpoints take stays below a hundredth.
+            pause = max(seconds, 100 * took)
+            begun = time.monotonic()
+            due = step % steps == 0 if steps else begun - saved >= pause
             if due or received or step == self.options.steps:
                 self._attempt(CHECKPOINT, lambda: self._save(model, snapshot(), frames))
                 saved = time.monotonic()
+                took = saved - begun
             return bool(received)
 
         devices = self.options.devices.split(",") if self.options.devices else None
