@@ -8,10 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
 
-from tinykan import BSpline, KANLayer, Linear, Polynomial, device, gpu_kernels, kernels
+from tinykan import (
+    BSpline,
+    KANLayer,
+    Linear,
+    Polynomial,
+    device,
+    gpu_kernels,
+    kernels,
+    spline_kernels,
+)
 from tinykan.layers import learnable
 
-threaded, grouped = (k.supported(Tensor.ones(1, 1)) for k in (kernels, gpu_kernels))
+threaded, grouped = (serve(Tensor.ones(1, 1)) for serve in (kernels.threaded, kernels.grouped))
 reason = f"plain path only on {device.summary()}"
 needs_kernels = pytest.mark.skipif(not (threaded or grouped), reason=reason)
 needs_dense_kernels = pytest.mark.skipif(not threaded, reason=reason)
@@ -119,9 +128,11 @@ def test_an_empty_batch_is_an_empty_result():
 
 def test_what_the_kernels_do_not_serve_takes_the_plain_path():
     knots = np.linspace(-2.2, 2.2, 12)
-    assert kernels.local(BSpline(5, 3)) and not kernels.local(BSpline(5, 3, knots=knots))
+    assert spline_kernels.local(BSpline(5, 3)) and not spline_kernels.local(
+        BSpline(5, 3, knots=knots)
+    )
     half = Tensor.ones(4, 2, dtype=dtypes.float16)
-    assert not kernels.supported(half) and not gpu_kernels.supported(half)
+    assert not kernels.threaded(half) and not kernels.grouped(half)
     given, uniform = (
         KANLayer(2, 3, BSpline(5, 3, knots=k), rng=np.random.default_rng(0)) for k in (knots, None)
     )

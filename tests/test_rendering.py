@@ -23,9 +23,9 @@ except Exception as error:  # a compiler is missing, or too old
     print("no compiler:", error)
     sys.exit()
 import numpy as np
-from tinykan import BSpline, KANLayer, gpu_kernels
+from tinykan import BSpline, KANLayer, kernels
 from tinykan.layers import learnable
-assert gpu_kernels.supported(Tensor.ones(1, 1))
+assert kernels.grouped(Tensor.ones(1, 1))
 for batch, inputs, outputs, intervals in [(256, 16, 8, 5), (70, 3, 5, 50), (1, 1, 1, 1)]:
     layer = KANLayer(inputs, outputs, BSpline(intervals, 3))
     x = Tensor(np.zeros((batch, inputs), dtype=np.float32)).realize()

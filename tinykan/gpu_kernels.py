@@ -1,7 +1,7 @@
 """The local-support spline layer on devices with work-groups: GPUs.
 
-What kernels.py has threads and vectors for is done here by work-items, each of which owns what it
-computes, so that there are no atomics and repeated runs give the same bits:
+What spline_kernels.py has threads and vectors for is done here by work-items, each of which owns
+what it computes, so that there are no atomics and repeated runs give the same bits:
 
     the layer                        an item for each sample and 4 outputs, a loop over the inputs
     the gradient to the values       an item for each input and sample, a loop over the outputs
@@ -15,13 +15,16 @@ neighbouring samples, then read neighbouring numbers.
 
 from __future__ import annotations
 
-from tinygrad import Device, Tensor, dtypes
+from collections.abc import Sequence
+
+from tinygrad import Tensor, dtypes
 from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
-from tinykan import kernels
 from tinykan.activations import Function
 from tinykan.basis import BSpline
 from tinykan.gradient import with_derivative
+from tinykan.kernels import empty, lane_range, lanes_for, largest_divisor, vector_length, widen
+from tinykan.spline_kernels import added_to_rows, local_functions, weight_rows
 
 LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
 GROUP = 128  # items in a work-group; no device's limit is below 256
@@ -29,33 +32,25 @@ STEP = 32  # samples by which a slice grows, so that groups are full
 SUMS = 2**24  # numbers that the slices' sums may take, if they are more than one slice's
 
 
-def supported(x: Tensor) -> bool:
-    """Whether there are kernels for such numbers on their device: one with work-groups."""
-    device = x.device
-    grouped = isinstance(device, str) and Device[device].renderer.has_local
-    return grouped and x.dtype == dtypes.float32 and x.numel() > 0
-
-
 def spline_layer(
     x: Tensor,
     basis: BSpline,
-    coefficients: Tensor,
-    base: Function | None = None,
-    base_weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    base: Function | None,
+    weights: Sequence[Tensor],
+    bias: Tensor | None,
 ) -> Tensor:
-    """`[batch, in]` to `[batch, out]`: the arguments are those of `kernels.spline_layer`."""
-    batch, out = x.shape[0], coefficients.shape[2]
-    lanes = kernels.lanes_for(out, LANES)
-    weights = [kernels.widen(w, lanes) for w in (coefficients, base_weight) if w is not None]
+    """`[batch, in]` to `[batch, out]`: the arguments are those of `spline_kernels.spline_layer`."""
+    batch, out = x.shape[0], weights[0].shape[2]
+    lanes = lanes_for(out, LANES)
+    weights = [widen(w, lanes) for w in weights]
     slices, length = _slices(batch, *weights[0].shape)
     samples = slices * length
 
     def values(x: Tensor) -> Tensor:
-        return Tensor.stack(*kernels.local_functions(x, basis, base)[0], dim=-1)
+        return Tensor.stack(*local_functions(x, basis, base)[0], dim=-1)
 
     def slopes(x: Tensor) -> Tensor:  # the number of the first function has none
-        derivatives = kernels.local_functions(x, basis, base)[1]
+        derivatives = local_functions(x, basis, base)[1]
         return Tensor.stack(x.const_like(0.0), *derivatives, dim=-1)
 
     padded = x.pad(((0, samples - batch), (0, 0)))
@@ -64,16 +59,16 @@ def spline_layer(
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy = Tensor(upstream).contiguous()
         inputs, rows, _ = features.shape
-        to_values = kernels.empty((inputs, rows - 1, samples), x)
+        to_values = empty((inputs, rows - 1, samples), x)
         to_values = to_values.custom_kernel(dy, *weights, features, fxn=_value_gradient)[0]
-        sums = [kernels.empty((slices * inputs, *w.shape[1:]), x) for w in weights]
+        sums = [empty((slices * inputs, *w.shape[1:]), x) for w in weights]
         sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
         to_weights = [
             s.reshape(slices, *w.shape).sum(0).uop for s, w in zip(sums, weights, strict=False)
         ]
         return (None, to_values.pad(((0, 0), (1, 0), (0, 0))).uop, *to_weights)
 
-    y = kernels.empty((samples, weights[0].shape[2]), x)
+    y = empty((samples, weights[0].shape[2]), x)
     y = y.custom_kernel(features, *weights, fxn=_forward, grad_fxn=gradient)[0][:batch, :out]
     return y if bias is None else y + bias
 
@@ -94,12 +89,12 @@ def _forward(y: UOp, features: UOp, *weights: UOp) -> UOp:
     `[in, 1 + values, batch]`: the number of the first function, the functions' values, the base
     function."""
     (inputs, rows, batch), out = features.shape, y.shape[1]
-    lanes = kernels.vector_length(out, LANES)
+    lanes = vector_length(out, LANES)
     (b, part), ranges = _items(batch, out // lanes)
-    lane = kernels.lane_range(lanes, 10)
+    lane = lane_range(lanes, 10)
     i, loop = _loop(inputs, 11)
     o = part * lanes + lane
-    used = kernels.weight_rows(features[i, 0, b], weights, rows, i, o)
+    used = weight_rows(features[i, 0, b], weights, rows, i, o)
     products = [features[i, r, b] * w for r, w in enumerate(used, start=1)]
     value = _sum(sum(products[1:], products[0]), loop)
     return _kernel("spline_forward", y[b, o].store(value).end(lane), ranges)
@@ -111,12 +106,12 @@ def _value_gradient(gradient: UOp, upstream: UOp, *others: UOp) -> UOp:
     before others makes tinygrad 0.13 mix those up."""
     *weights, features = others
     (inputs, rows, batch), out = features.shape, upstream.shape[1]
-    lanes = kernels.vector_length(out, LANES)
+    lanes = vector_length(out, LANES)
     (i, b), ranges = _items(inputs, batch)
     part, loop = _loop(out // lanes, 10)
     lane, inside = _loop(lanes, 11, AxisType.UNROLL)
     o = part * lanes + lane
-    used = kernels.weight_rows(features[i, 0, b], weights, rows, i, o)
+    used = weight_rows(features[i, 0, b], weights, rows, i, o)
     sums = [_sum(w * upstream[b, o], loop + inside) for w in used]
     stored = UOp.group(*[gradient[i, r, b].store(s) for r, s in enumerate(sums)])
     return _kernel("spline_value_gradient", stored, ranges)
@@ -127,24 +122,18 @@ def _weight_gradient(*arguments: UOp) -> UOp:
     from the features and the gradient to y."""
     *sums, features, upstream = arguments
     (rows_of_sums, functions, out), (inputs, rows, batch) = sums[0].shape, features.shape
-    lanes, slices = kernels.vector_length(out, LANES), rows_of_sums // inputs
+    lanes, slices = vector_length(out, LANES), rows_of_sums // inputs
     (piece, i, part), ranges = _items(slices, inputs, out // lanes)
     own = piece * inputs + i
-    n, lane = UOp.range(functions, 10), kernels.lane_range(lanes, 11)
+    n, lane = UOp.range(functions, 10), lane_range(lanes, 11)
     cleared = [sums[0][own, n, part * lanes + lane].store(0.0).end(lane, n)]
-    lane = kernels.lane_range(lanes, 12)
+    lane = lane_range(lanes, 12)
     cleared += [s[own, part * lanes + lane].store(0.0).end(lane) for s in sums[1:]]
     sums = [s.after(c) for s, c in zip(sums, cleared, strict=True)]
-    sample, lane = UOp.range(batch // slices, 13), kernels.lane_range(lanes, 14)
+    sample, lane = UOp.range(batch // slices, 13), lane_range(lanes, 14)
     b, o = piece * (batch // slices) + sample, part * lanes + lane
-    first = features[i, 0, b]
-    places = kernels.weight_rows(first, sums, rows, own, o)
-    present = kernels.weight_rows(first, [s.after(sample) for s in sums], rows, own, o)
-    added = [
-        p.store(v.load() + features[i, r, b] * upstream[b, o])
-        for r, (p, v) in enumerate(zip(places, present, strict=True), start=1)
-    ]
-    stored = UOp.group(*added).end(lane, sample)
+    feature = [features[i, r, b] for r in range(rows)]
+    stored = added_to_rows(sums, (sample,), feature, upstream[b, o], own, o).end(lane, sample)
     return _kernel("spline_weight_gradient", stored, ranges)
 
 
@@ -155,7 +144,7 @@ def _items(*counts: int) -> tuple[list[UOp], list[UOp]]:
     ranges: list[UOp] = []
     free = GROUP
     for count in reversed(counts):
-        size = kernels.largest_divisor(count, free)
+        size = largest_divisor(count, free)
         free //= size
         group = UOp.range(count // size, 5 - len(numbers), AxisType.GLOBAL)
         item = UOp.range(size, 6 + len(numbers), AxisType.LOCAL)

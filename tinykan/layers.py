@@ -8,7 +8,7 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_parameters
 
-from tinykan import gpu_kernels, kernels
+from tinykan import dense_kernels, gpu_kernels, kernels, spline_kernels
 from tinykan.activations import FUNCTIONS
 from tinykan.basis import Basis, BSpline, Linear, Polynomial
 from tinykan.errors import UserError, check_integer, lookup
@@ -119,12 +119,13 @@ class KANLayer:
         if self.kernels == "reference":
             return self.reference(x)
         if (spline_layer := _spline_layer(self.basis, x)) is not None:
-            coefficients = self._scaled_coefficients()
             base = None if self.base is None else FUNCTIONS[self.base]
+            weights = [self._scaled_coefficients()]
+            weights += [] if self.base_weight is None else [self.base_weight]
             flat = x.reshape(-1, self.in_features)
-            y = spline_layer(flat, self.basis, coefficients, base, self.base_weight, self.bias)
+            y = spline_layer(flat, self.basis, base, weights, self.bias)
             return y.reshape(*x.shape[:-1], self.out_features)
-        return self._dense(x, kernels.linear) if kernels.supported(x) else self.reference(x)
+        return self._dense(x, dense_kernels.linear) if kernels.threaded(x) else self.reference(x)
 
     def reference(self, x: Tensor) -> Tensor:
         """The same as plain tensor operations, every function of the basis evaluated: what the
@@ -194,9 +195,11 @@ class KANLayer:
 
 def _spline_layer(basis: Basis, x: Tensor) -> Callable[..., Tensor] | None:
     """The spline layer's kernels for this basis, and these numbers on their device, if any."""
-    if not kernels.local(basis):
+    if not spline_kernels.local(basis):
         return None
-    return next((k.spline_layer for k in (kernels, gpu_kernels) if k.supported(x)), None)
+    if kernels.threaded(x):
+        return spline_kernels.spline_layer
+    return gpu_kernels.spline_layer if kernels.grouped(x) else None
 
 
 class EdgeTanh:

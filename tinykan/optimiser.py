@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan import kernels
+from tinykan import dense_kernels, kernels
 from tinykan.errors import UserError, check_integer, lookup
 
 
@@ -67,8 +67,8 @@ class Adam:
         Tensor.realize(*others, rate, *gradients)
         updated = [self.step.assign(self.step + 1)]
         for p, m, v, g in zip(self.parameters, self.m, self.v, gradients, strict=True):
-            if kernels.supported(p):
-                updated += kernels.adam_step(p, m, v, g, rate, self.b1, self.b2)
+            if kernels.threaded(p):
+                updated += dense_kernels.adam_step(p, m, v, g, rate, self.b1, self.b2)
                 continue
             m.assign(self.b1 * m + (1 - self.b1) * g)
             v.assign(self.b2 * v + (1 - self.b2) * g * g)
@@ -76,16 +76,19 @@ class Adam:
             updated += [p, m, v]
         Tensor.realize(*updated)
 
+    @property
+    def _changing(self) -> dict[str, Tensor]:
+        """All that changes from step to step, but for the parameters."""
+        moments = {f"m.{i}": m for i, m in enumerate(self.m)}
+        moments |= {f"v.{i}": v for i, v in enumerate(self.v)}
+        return {**moments, "step": self.step, "table": self.table}
+
     def state(self) -> dict[str, np.ndarray]:
-        """All that changes from step to step, but for the parameters; `restore` takes it back."""
-        moments = {f"m.{i}": m.numpy() for i, m in enumerate(self.m)}
-        moments |= {f"v.{i}": v.numpy() for i, v in enumerate(self.v)}
-        return {**moments, "step": self.step.numpy(), "table": self.table.numpy()}
+        """What `restore` takes to go on from this step."""
+        return {name: tensor.numpy() for name, tensor in self._changing.items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        own = {f"m.{i}": m for i, m in enumerate(self.m)}
-        own |= {f"v.{i}": v for i, v in enumerate(self.v)}
-        for name, tensor in (own | {"step": self.step, "table": self.table}).items():
+        for name, tensor in self._changing.items():
             overwrite(tensor, state[name])
 
     def slow_down(self, factor: float) -> None:

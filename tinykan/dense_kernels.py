@@ -1,0 +1,124 @@
+"""Dense layers and Adam on CPUs: a matrix product, sums over the batch, and the update.
+
+The product has tiles in registers and a thread for each core, in the place of tinygrad's schedule,
+which is made for larger matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinygrad import Tensor, dtypes
+from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
+
+from tinykan.kernels import (
+    empty,
+    lane_range,
+    lanes_for,
+    largest_divisor,
+    settled,
+    shared,
+    threads_for,
+    vector_length,
+    widen,
+    widened,
+)
+
+TILE_ROWS, TILE_COLUMNS = 8, 24  # of the matrix product: as many sums as registers hold
+LANES = 64  # columns summed side by side
+
+
+def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`a` `[n, k]` times `b` `[k, m]`, plus `bias` `[m]` if there is one."""
+    biases = [] if bias is None else [bias]
+
+    def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        # As wide as the kernel's own output and weights, which may be wider than b.
+        dy = Tensor(upstream).contiguous()
+        to_a = _product(dy, Tensor(call.src[3]).transpose())
+        to_b = _product(a, dy, transposed=True)
+        return (None, to_a.uop, to_b.uop, *(column_sums(dy).uop for _ in biases))
+
+    return _product(a, b, *biases, grad_fxn=gradient)
+
+
+def _product(
+    a: Tensor,
+    b: Tensor,
+    *biases: Tensor,
+    transposed: bool = False,
+    grad_fxn: Callable | None = None,
+) -> Tensor:
+    """`a @ b`, or `a.T @ b`, plus a bias; left to tinygrad where `b` is too narrow for vectors."""
+    rows, out = a.shape[1] if transposed else a.shape[0], b.shape[1]
+    if out < 4:
+        return sum(biases, (a.transpose() if transposed else a) @ b)
+    lanes = lanes_for(out, TILE_COLUMNS)
+    return empty((rows, widened(out, lanes)), a).custom_kernel(
+        settled(a),
+        *(widen(w, lanes) for w in (b, *biases)),
+        fxn=lambda *arguments: _tiles(*arguments, lanes=lanes, transposed=transposed),
+        grad_fxn=grad_fxn,
+    )[0][:, :out]
+
+
+def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int, transposed: bool) -> UOp:
+    """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
+    (n, m), k = y.shape, b.shape[0]
+    rows = largest_divisor(n, TILE_ROWS)
+    tile, inner, thread = shared(n // rows)
+    part, row, lane = UOp.range(m // lanes, 2), lane_range(rows, 3), lane_range(lanes, 4)
+    i, j = tile * rows + row, part * lanes + lane
+    terms = [UOp.range(k, 5, AxisType.REDUCE)] if k > 1 else []
+    at = sum(terms, UOp.const(dtypes.weakint, 0))
+    value = (a[at, i] if transposed else a[i, at]) * b[at, j]
+    value = value.reduce(*terms, arg=Ops.ADD) if terms else value
+    value = sum([bias[j] for bias in biases], value)
+    stored = y[i, j].store(value).end(row, lane, part, inner, thread)
+    return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
+
+
+def column_sums(values: Tensor) -> Tensor:
+    """`[n, columns]` to `[columns]`; each thread sums its rows."""
+    n, columns = values.shape
+    threads = threads_for(n)
+    if n == threads:
+        return values.sum(0)
+    return empty((threads, columns), values).custom_kernel(values, fxn=_sums)[0].sum(0)
+
+
+def _sums(sums: UOp, values: UOp) -> UOp:
+    threads, columns = sums.shape
+    lanes, rows = vector_length(columns, LANES), values.shape[0] // threads
+    thread, part = UOp.range(threads, 0, AxisType.THREAD), UOp.range(columns // lanes, 1)
+    lane, row = lane_range(lanes, 2), UOp.range(rows, 3, AxisType.REDUCE)
+    column = part * lanes + lane
+    total = values[thread * rows + row, column].reduce(row, arg=Ops.ADD)
+    stored = sums[thread, column].store(total).end(lane, part, thread)
+    return stored.sink(arg=KernelInfo(name="column_sums", opts_to_apply=()))
+
+
+def adam_step(
+    parameter: Tensor, m: Tensor, v: Tensor, gradient: Tensor, rate: Tensor, b1: float, b2: float
+) -> list[Tensor]:
+    """Updates the first three in place; they are realised, and so is the gradient, or what computes
+    it might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
+    return parameter.flatten().custom_kernel(
+        *(t.flatten() for t in (m, v, gradient)), rate, fxn=lambda *a: _adam_step(*a, b1=b1, b2=b2)
+    )[:3]
+
+
+def _adam_step(
+    parameter: UOp, m: UOp, v: UOp, gradient: UOp, rate: UOp, *, b1: float, b2: float
+) -> UOp:
+    size = parameter.shape[0]
+    lanes = vector_length(size, 16)
+    block, inner, thread = shared(size // lanes)
+    lane = lane_range(lanes, 2)
+    at = block * lanes + lane
+    g = gradient[at].load()
+    first = b1 * m[at].load() + (1 - b1) * g
+    second = b2 * v[at].load() + (1 - b2) * (g * g)
+    new = parameter[at].load() - rate[0].load() * first / (second.sqrt() + rate[1].load())
+    stored = UOp.group(m[at].store(first), v[at].store(second), parameter[at].store(new))
+    return stored.end(lane, inner, thread).sink(arg=KernelInfo(name="adam", opts_to_apply=()))

@@ -1,0 +1,248 @@
+"""A spline layer on CPUs that touches only the functions that are not zero.
+
+Of the n functions of a B-spline basis of order k, k + 1 are non-zero at any x. With `first[i, b]`
+the first of them and `value[i, j, b]` their values,
+
+    y[b, o] = sum_i ( sum_j value[i, j, b] coefficients[i, first[i, b] + j, o]
+                      + base[i, b] base_weight[i, o] ) + bias[o]
+
+reads k + 2 rows of weights for each input, whatever the grid. The gradient to the coefficients adds
+to those rows only, and each thread owns its inputs, so that there are no atomics and the sums are
+always taken in the same order: repeated runs give the same bits.
+
+Three kernels: the layer, in chunks of samples within which one input's weights and the outputs stay
+in the first cache, which also stores the values and their slopes for the other two; the gradient to
+the weights; and that to the inputs. The plain path, which says what they compute, is
+`KANLayer.reference`.
+
+gpu_kernels.py has the same layer for devices with work-groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+from tinygrad import Tensor, dtypes
+from tinygrad.helpers import CPU_COUNT
+from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
+
+from tinykan.activations import Function
+from tinykan.basis import Basis, BSpline
+from tinykan.dense_kernels import column_sums
+from tinykan.kernels import (
+    empty,
+    lane_range,
+    lanes_for,
+    shared,
+    threads_for,
+    vector_length,
+    widen,
+    widened,
+)
+
+CHUNK = 64  # samples, whose outputs and one input's features and weights fit into the first cache
+LANES = 64  # outputs computed side by side
+SUMMED_LANES = 8  # the same, where they are then summed up
+
+
+def local(basis: Basis) -> TypeGuard[BSpline]:
+    """Whether the spline layer serves this basis: splines on uniform knots."""
+    return isinstance(basis, BSpline) and basis.knots is None
+
+
+def spline_layer(
+    x: Tensor,
+    basis: BSpline,
+    base: Function | None,
+    weights: Sequence[Tensor],
+    bias: Tensor | None,
+) -> Tensor:
+    """`[batch, in]` to `[batch, out]`. `weights` are the coefficients `[in, n_functions, out]` and,
+    with a base function, the base weights `[in, out]`; the bias is `[out]`."""
+    batch, inputs = x.shape
+    rows = basis.order + 1 + (base is not None)
+    blocks, chunk = _blocks(batch, basis.n_functions)
+    padding = blocks * chunk - batch
+    out = weights[0].shape[2]
+    lanes = lanes_for(out, LANES)
+    weights = [widen(w, lanes) for w in weights]
+    biases = [] if bias is None else [widen(bias, lanes)]
+
+    def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        dy = Tensor(upstream).contiguous()
+        sums = [empty(w.shape, x) for w in weights]
+        sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
+        dx = empty((batch + padding, inputs), x)
+        dx = dx.custom_kernel(*weights, features, slopes, dy, fxn=_input_gradient)[0]
+        to_weights = [s.uop for s in sums[: len(weights)]]
+        return (None, None, None, dx.uop, *to_weights, *(column_sums(dy).uop for _ in biases))
+
+    y, features, slopes = empty((batch + padding, widened(out, lanes)), x).custom_kernel(
+        empty((blocks, inputs, 1 + rows, chunk), x),
+        empty((blocks, inputs, rows, chunk), x),
+        x.pad(((0, padding), (0, 0))),
+        *weights,
+        *biases,
+        fxn=lambda *arguments: _forward(
+            *arguments, basis=basis, base=base, biased=bias is not None
+        ),
+        grad_fxn=gradient,
+    )[:3]
+    return y[:batch, :out]
+
+
+def _blocks(batch: int, functions: int) -> tuple[int, int]:
+    """How many chunks of how many samples: each thread as many, in steps of a vector's length.
+
+    On large grids, whose weights do not fit into a cache, a chunk has about two samples for each
+    function, so that weights are fetched for several samples at once.
+    """
+    if batch < CHUNK:
+        return 1, batch
+    threads = min(CPU_COUNT.value, batch // CHUNK)
+    # A power of two, as batches mostly are: then no samples have to be added.
+    wanted = max(CHUNK, 1 << (2 * functions - 1).bit_length())
+    blocks = threads * -(-batch // (threads * wanted))
+    return blocks, -(-batch // (16 * blocks)) * 16
+
+
+def _forward(
+    y: UOp,
+    features: UOp,
+    slopes: UOp,
+    x: UOp,
+    *weights: UOp,
+    basis: BSpline,
+    base: Function | None,
+    biased: bool,
+) -> UOp:
+    """The layer, from the inputs and the weights of splines, of the base, and the bias; and what
+    its gradients need: for each input the number of its first function, the values, the base
+    function; and the derivatives of the latter two."""
+    (blocks, inputs, rows, chunk), out = features.shape, y.shape[1]
+    lanes = lanes_for(out, LANES)
+    block, inner, thread = shared(blocks)
+    sample, part, lane = UOp.range(chunk, 2), UOp.range(out // lanes, 3), lane_range(lanes, 4)
+    b, o = block * chunk + sample, part * lanes + lane
+    initial = weights[-1][o] if biased else 0.0
+    y = y.after(y[b, o].store(initial).end(lane, part, sample))
+
+    together = vector_length(chunk, 16)
+    i, part, lane = UOp.range(inputs, 5), UOp.range(chunk // together, 6), lane_range(together, 7)
+    sample = part * together + lane
+    at = x[block * chunk + sample, i].load()
+    values, derivatives = local_functions(at, basis, base)
+    stored = [features[block, i, r, sample].store(value) for r, value in enumerate(values)]
+    stored += [slopes[block, i, r, sample].store(value) for r, value in enumerate(derivatives)]
+    features = features.after(UOp.group(*stored).end(lane, part))
+
+    sample, part, lane = UOp.range(chunk, 8), UOp.range(out // lanes, 9), lane_range(lanes, 10)
+    b, o = block * chunk + sample, part * lanes + lane
+    total = y.after(i, sample)[b, o].load()
+    feature = [features[block, i, r, sample].load() for r in range(rows)]
+    used = weight_rows(feature[0], weights[: len(weights) - biased], rows, i, o)
+    for factor, weight in zip(feature[1:], used, strict=True):
+        total = total + factor * weight
+    stored = y[b, o].store(total).end(lane, part, sample, i, inner, thread)
+    return stored.sink(arg=KernelInfo(name="spline_forward", opts_to_apply=()))
+
+
+def _weight_gradient(*arguments: UOp) -> UOp:
+    """The sums for coefficients and base weights, from the features and the gradient to y."""
+    *sums, features, upstream = arguments
+    (blocks, inputs, rows, chunk), (_, functions, out) = features.shape, sums[0].shape
+    lanes = vector_length(out, LANES)
+    columns = inputs * (out // lanes)
+    threads = threads_for(columns)
+    thread = UOp.range(threads, 0, AxisType.THREAD)
+
+    def place(column: UOp) -> tuple[UOp, UOp]:
+        column = thread * (columns // threads) + column
+        return column // (out // lanes), column % (out // lanes) * lanes
+
+    column, n, lane = (
+        UOp.range(columns // threads, 1),
+        UOp.range(functions, 2),
+        lane_range(lanes, 3),
+    )
+    i, start = place(column)
+    cleared = [sums[0][i, n, start + lane].store(0.0).end(lane, n, column)]
+    column, lane = UOp.range(columns // threads, 4), lane_range(lanes, 5)
+    i, start = place(column)
+    cleared += [s[i, start + lane].store(0.0).end(lane, column) for s in sums[1:]]
+    sums = [s.after(c) for s, c in zip(sums, cleared, strict=True)]
+    block, column, sample = (
+        UOp.range(blocks, 6),
+        UOp.range(columns // threads, 7),
+        UOp.range(chunk, 8),
+    )
+    lane = lane_range(lanes, 9)
+    i, start = place(column)
+    o, b = start + lane, block * chunk + sample
+    feature = [features[block, i, r, sample] for r in range(rows)]
+    added = added_to_rows(sums, (block, column, sample), feature, upstream[b, o], i, o)
+    stored = added.end(lane, sample, column, block, thread)
+    return stored.sink(arg=KernelInfo(name="spline_weight_gradient", opts_to_apply=()))
+
+
+def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
+    """The gradient `[batch, in]`, from weights, features, their slopes, and that to y."""
+    *weights, features, slopes, upstream = arguments
+    (blocks, inputs, rows, chunk), out = features.shape, upstream.shape[1]
+    lanes = vector_length(out, SUMMED_LANES)
+    block, inner, thread = shared(blocks)
+    i, sample = UOp.range(inputs, 2), UOp.range(chunk, 3)
+    # Only ranges longer than one: tinygrad makes the others constants, which can't be summed over.
+    parts = [UOp.range(out // lanes, 4, AxisType.REDUCE)] if out > lanes else []
+    inside = [UOp.range(lanes, 5, AxisType.UNROLL)] if lanes > 1 else []
+    o = sum([p * lanes for p in parts] + inside, UOp.const(dtypes.weakint, 0))
+    used = weight_rows(features[block, i, 0, sample], weights, rows, i, o)
+    products = [slopes[block, i, r, sample] * w for r, w in enumerate(used)]
+    b = block * chunk + sample
+    value = sum(products[1:], products[0]) * upstream[b, o]
+    for loop in parts + inside:
+        value = value.reduce(loop, arg=Ops.ADD)
+    stored = gradient[b, i].store(value).end(sample, i, inner, thread)
+    return stored.sink(arg=KernelInfo(name="spline_input_gradient", opts_to_apply=()))
+
+
+def local_functions(x: Any, basis: BSpline, base: Function | None) -> tuple[list, list]:
+    """The number of the first function, the values, the base function; their derivatives. For a
+    number inside a kernel, and for tensors."""
+    first, offsets = basis.local_offsets(x)
+    values = [first, *(basis.closed_form(v) for v in offsets)]
+    derivatives = [basis.closed_slope(v) for v in offsets]
+    if base is not None:
+        values.append(base.value(x))
+        derivatives.append(base.derivative(x))
+    return values, derivatives
+
+
+def weight_rows(first: UOp, weights: Sequence[UOp], rows: int, i: UOp, o: UOp) -> list[UOp]:
+    """What one sample's features of input `i` are multiplied by: the rows of the functions that are
+    not zero, and the base weight.
+
+    The first row is bounded, so that whatever the features hold no access is out of range. tinygrad
+    knows its range then, which is also what makes loads vector loads.
+    """
+    local = rows - len(weights)
+    first = first.cast(dtypes.int32).maximum(0).minimum(weights[0].shape[1] - local)
+    first = first.cast(dtypes.weakint)
+    return [weights[0][i, first + j, o] for j in range(local)] + [w[i, o] for w in weights[1:]]
+
+
+def added_to_rows(
+    sums: Sequence[UOp], loops: tuple[UOp, ...], feature: list[UOp], upstream: UOp, i: UOp, o: UOp
+) -> UOp:
+    """One sample's part of the gradient to the weights, stored: its features of input `i` times the
+    gradient to y, added to the rows that `weight_rows` gives of `sums`, once in each pass of
+    `loops`."""
+    places = weight_rows(feature[0], sums, len(feature), i, o)
+    present = weight_rows(feature[0], [s.after(*loops) for s in sums], len(feature), i, o)
+    return UOp.group(
+        *(
+            place.store(value.load() + factor * upstream)
+            for place, value, factor in zip(places, present, feature[1:], strict=True)
+        )
+    )
