@@ -18,26 +18,20 @@ ROOT = Path(__file__).parents[1]
 BACKENDS = (*(f"CPU:{name}" for name in device.CPU_RENDERERS), *device.ACCELERATORS)
 SIZES = {"PYTHON": "3-4-1"}  # the emulator takes a second for what a CPU does in a millisecond
 
+# The step that bench.py times.
 STEP = """
 import statistics, sys, time
 import numpy as np
-from tinygrad import Device, TinyJit
-from tinykan import KAN, BSpline, batches, device
-from tinykan.layers import learnable
-from tinykan.optimiser import Adam, learning_rates
-from tinykan.training import training_step
-device.select(sys.argv[1])
-widths = [int(w) for w in sys.argv[2].split("-")]
-rng, batch = np.random.default_rng(0), 64 if widths[0] < 16 else 4096
+sys.path.insert(0, "scripts")
+from contenders import CONTENDERS
+name, widths = sys.argv[1], [int(w) for w in sys.argv[2].split("-")]
+rng, batch = np.random.default_rng(0), 64 if name == "PYTHON" else 4096
 x = rng.uniform(-1, 1, (batch, widths[0])).astype(np.float32)
-model = KAN(widths, BSpline(5, 3), spline_weight=False)
-adam = Adam(learnable(model), learning_rates(1e-3, 100))
-step = TinyJit(training_step(model, batches(x, x[:, :1]), adam))
+step, _ = CONTENDERS["tinykan spline"].build(widths, 5, x, x[:, :1], name)
 times = []
-for _ in range(3 + (2 if sys.argv[1] == "PYTHON" else 10)):
+for _ in range(3 + (2 if name == "PYTHON" else 10)):
     start = time.perf_counter()
     step()
-    Device[Device.DEFAULT].synchronize()
     times.append(time.perf_counter() - start)
 print(1000 * statistics.median(times[3:]))
 """

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tinykan import device, load
 from tinykan.cli import option, run
 from tinykan.errors import UserError
-from tinykan.images import MAX_PIXELS, render_rows, to_bytes
+from tinykan.images import MAX_PIXELS, from_bytes, render_rows, to_bytes
 from tinykan.networks import Predictor
 
 
@@ -48,12 +47,11 @@ def main(config: Config) -> None:
         done += len(rows)
         if sys.stderr.isatty():
             print(f"\r{done / len(pixels):4.0%}", end="", file=sys.stderr, flush=True)
-    image = pixels.reshape(height, width, -1)
     out = Path(config.out or path.with_name(f"{path.stem}-{width}x{height}.png"))
     # Level 1: higher ones take many times as long, for a few percent.
     options: dict[str, Any] = {"compress_level": 1} if out.suffix.lower() == ".png" else {}
     try:
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(out, **options)
+        from_bytes(pixels.reshape(height, width, -1)).save(out, **options)
     except ValueError as error:  # a kind of file that Pillow does not know
         raise UserError(f"cannot write {out}: {error}") from None
     print(f"{width} x {height} pixels in {out}")

@@ -1,9 +1,12 @@
-"""Shared by all tests: the golden values, float64 support, and running the scripts."""
+"""Shared by all tests: golden values, float64 support, damaged files, and running the scripts."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,3 +45,41 @@ def has_float64() -> bool:
 
 
 needs_float64 = pytest.mark.skipif(not has_float64(), reason="the device has no float64")
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Fails if the block hangs, even inside a decoder."""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """A few bytes changed, cut out, doubled or put in, mostly near the start, where headers are."""
+    changed = bytearray(content)
+    for _ in range(rng.integers(1, 6)):
+        where = int(len(changed) * rng.uniform() ** rng.integers(1, 5))
+        length = int(rng.integers(1, 16))
+        match rng.integers(5):
+            case 0:
+                changed[where : where + length] = rng.bytes(length)
+            case 1:
+                del changed[where : where + length]
+            case 2:
+                changed[where:where] = changed[where : where + length]
+            case 3:
+                changed[where : where + 4] = rng.choice(
+                    [b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"]
+                )
+            case 4:
+                del changed[where + length :]
+    return bytes(changed)

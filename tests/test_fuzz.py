@@ -4,14 +4,12 @@ line. Ten thousand mutated images are long; a hundred of them run by default."""
 from __future__ import annotations
 
 import io
-import signal
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import limited, mutated
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,22 +20,6 @@ from tinykan.cli import parse
 from tinykan.images import load_image
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F")
-
-
-@contextmanager
-def limited(seconds: int) -> Iterator[None]:
-    """Fails if the block hangs, even inside a decoder."""
-
-    def late(*_: object) -> None:
-        raise AssertionError(f"took more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +40,6 @@ def originals() -> list[bytes]:
             found.append(buffer.getvalue())
     assert len(found) > 40
     return found
-
-
-def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """A few bytes changed, cut out, doubled or put in, mostly near the start, where headers are."""
-    changed = bytearray(content)
-    for _ in range(rng.integers(1, 6)):
-        where = int(len(changed) * rng.uniform() ** rng.integers(1, 5))
-        length = int(rng.integers(1, 16))
-        match rng.integers(5):
-            case 0:
-                changed[where : where + length] = rng.bytes(length)
-            case 1:
-                del changed[where : where + length]
-            case 2:
-                changed[where:where] = changed[where : where + length]
-            case 3:
-                changed[where : where + 4] = rng.choice(
-                    [b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"]
-                )
-            case 4:
-                del changed[where + length :]
-    return bytes(changed)
 
 
 @pytest.mark.parametrize("cases", [100, pytest.param(10_000, marks=pytest.mark.long)])

@@ -35,15 +35,17 @@ print("rendered")
 """
 
 
+NO_COMPILER_NEEDED = ("NULL:METAL", "NULL:WGSL")
+
+
 @pytest.mark.parametrize(
-    "target",
-    ["NULL:NVCC:sm_90", "NULL:PTX:sm_90", "NULL:AMDLLVM:gfx1100", "NULL:METAL", "NULL:WGSL"],
+    "target", ["NULL:NVCC:sm_90", "NULL:PTX:sm_90", "NULL:AMDLLVM:gfx1100", *NO_COMPILER_NEEDED]
 )
 def test_the_spline_layer_is_rendered(target):
     command = [sys.executable, "-c", RENDER, target.split(":")[1]]
     environment = os.environ | {"DEV": target}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert result.returncode == 0, result.stderr
-    if result.stdout.startswith("no compiler"):
+    if result.stdout.startswith("no compiler") and target not in NO_COMPILER_NEEDED:
         pytest.skip(result.stdout.splitlines()[0])
     assert result.stdout.strip() == "rendered"

@@ -6,13 +6,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
-import os
 import platform
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,20 +18,18 @@ from typing import Any
 import numpy as np
 from tinygrad.nn.state import get_parameters
 
-from tinykan import checkpoint, device, files
+from tinykan import checkpoint, device
 from tinykan.cli import option
 from tinykan.errors import UserError
+from tinykan.interruption import Pace, Stopped, signals
 from tinykan.layers import learnable
 from tinykan.networks import Network, parameter_count
 from tinykan.optimiser import SCHEDULES, overwrite
+from tinykan.run_folder import RunFolder, warn
 from tinykan.training import DivergenceError, History, Sampler, Snapshot, fit
 
-try:
-    import fcntl
-except ImportError:  # Windows, where a folder can't be locked
-    fcntl = None  # type: ignore[assignment]
-
 PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
+METRICS = "metrics.jsonl"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 FRAME = "frame."
 
@@ -72,14 +67,6 @@ class TrainingOptions:
 VOLATILE = ("device", "out", "resume", "checkpoint_every", "quiet")
 
 
-class Stopped(UserError):
-    """A signal asked for the end of the run, which has come, with what there is saved."""
-
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message)
-        self.status = 128 + number
-
-
 class Run:
     """A folder with `config.json`, `metrics.jsonl`, `model.safetensors` and `summary.json`; until
     the run is finished, with checkpoints too.
@@ -93,7 +80,7 @@ class Run:
     def __init__(self, folder: str | Path, config: TrainingOptions, *data: np.ndarray) -> None:
         self.folder, self.options = Path(folder), config
         self.config = {k: _plain(v) for k, v in asdict(config).items()}
-        self.interval = _interval(config.checkpoint_every)
+        self._pace = Pace(config.checkpoint_every)
         digest = hashlib.sha256()
         for array in data:
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -101,16 +88,12 @@ class Run:
         self.finished: dict[str, Any] | None = None
         self.metrics: list[dict[str, Any]] = []
         self._resumed: tuple[Network, dict[str, np.ndarray], dict[str, Any]] | None = None
-        self._warned: set[str] = set()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock()
-            for left in self.folder.glob(".*.tmp"):  # of a process that was killed
-                left.unlink()
+            self._files = RunFolder(self.folder)
             self._look_for_earlier()
             if not self.finished:
-                self.write_json("config.json", self.config)
-                self._write_metrics()
+                self._files.write_json("config.json", self.config)
+                self._files.write_lines(METRICS, self.metrics)
         except OSError as error:
             raise UserError(f"cannot write to {self.folder}: {error.strerror or error}") from None
 
@@ -125,12 +108,11 @@ class Run:
     ) -> tuple[History, UserError | None]:
         """`fit` with its measurements written down and checkpoints; and what ended it before its
         time, if something did: it diverged, in which case the model holds its last good weights, or
-        a signal came. The model is saved in any case. `frames` are arrays that the caller collects
-        and that belong to the run: they are kept in checkpoints and restored."""
+        a signal came. `frames` are arrays that the caller collects and that belong to the run: they
+        are kept in checkpoints and restored."""
         history, frames = History(), [] if frames is None else frames
         problem: UserError | None = None
         resume = self._restore(model, frames)
-        saved, took = time.monotonic(), 0.0
 
         def log(step: int, seen: History) -> None:
             nonlocal history
@@ -142,28 +124,21 @@ class Run:
                 "outside": seen.outside,
             }
             self.metrics.append(entry)
-            self._attempt("metrics.jsonl", lambda: self._append(entry))
+            self._files.attempt(METRICS, lambda: self._files.append_line(METRICS, entry))
             if on_log:
                 on_log(step)
 
         def after(step: int, snapshot: Callable[[], Snapshot]) -> bool:
-            nonlocal saved, took
-            steps, seconds = self.interval
-            # Of a large model less often: what checkpoints take stays below a hundredth.
-            pause = max(seconds, 100 * took)
-            begun = time.monotonic()
-            due = step % steps == 0 if steps else begun - saved >= pause
-            if due or received or step == self.options.steps:
-                self._attempt(CHECKPOINT, lambda: self._save(model, snapshot(), frames))
-                saved = time.monotonic()
-                took = saved - begun
+            if self._pace.due(step) or received or step == self.options.steps:
+                with self._pace.writing():
+                    self._files.attempt(CHECKPOINT, lambda: self._save(model, snapshot(), frames))
             return bool(received)
 
         devices = self.options.devices.split(",") if self.options.devices else None
         several = (
             device.spread(get_parameters(model), devices) if devices else contextlib.nullcontext()
         )
-        with _signals() as received, several:
+        with signals() as received, several:
             try:
                 history = fit(
                     model,
@@ -213,28 +188,12 @@ class Run:
             "data": self.data,
         }
         checkpoint.save(model, self.folder / "model.safetensors")
-        self._write_metrics()
-        self.write_json("summary.json", summary)
+        self._files.write_lines(METRICS, self.metrics)
+        self._files.write_json("summary.json", summary)
         if finished:
             for name in (CHECKPOINT, PREVIOUS):
                 (self.folder / name).unlink(missing_ok=True)
         return summary
-
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        text = json.dumps({k: _finite(v) for k, v in content.items()}, indent=2)
-        files.write(self.folder / name, (text + "\n").encode())
-
-    def _lock(self) -> None:
-        """One run in a folder at a time: the lock goes with the process, however that ends."""
-        if fcntl is None:
-            return
-        self._folder_lock = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._folder_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{self.folder} is in use by another run; choose another --out"
-            ) from None
 
     def _look_for_earlier(self) -> None:
         """Finds the checkpoint to resume, or the summary of a finished run; refuses to go over an
@@ -252,7 +211,7 @@ class Run:
                 self._resumed = checkpoint.load_training(path)
                 break
             except checkpoint.CheckpointError as error:
-                self._say(f"warning: {error}")
+                warn(str(error))
         if self._resumed:
             record = self._resumed[2]
             self._check_same(record["config"], record["data"])
@@ -260,7 +219,7 @@ class Run:
             here = {**device.describe(), **versions()}
             if record["made_with"] != here:
                 changed = _difference(record["made_with"], here)
-                self._say(f"warning: {changed}: the bits may differ from an uninterrupted run's")
+                warn(f"{changed}: the bits may differ from an uninterrupted run's")
             return
         if existing:
             raise UserError(f"no checkpoint in {self.folder} can be read: remove it to start anew")
@@ -271,7 +230,7 @@ class Run:
             self._check_same(summary["config"], summary["data"])
             self.finished = summary
         else:
-            self._say(f"nothing to resume in {self.folder}: starting")
+            print(f"nothing to resume in {self.folder}: starting", file=sys.stderr)
 
     def _check_same(self, config: dict[str, Any], data: str) -> None:
         earlier, ours = (
@@ -295,7 +254,7 @@ class Run:
             overwrite(own, kept.numpy())
         count = sum(name.startswith(FRAME) for name in arrays)
         frames[:] = [arrays.pop(f"{FRAME}{i}") for i in range(count)]
-        self._say(f"resuming after step {record['step']} of {self.options.steps}")
+        print(f"resuming after step {record['step']} of {self.options.steps}", file=sys.stderr)
         return Snapshot(record["step"], arrays, record)
 
     def _save(self, model: Network, snapshot: Snapshot, frames: list[np.ndarray]) -> None:
@@ -315,61 +274,6 @@ class Run:
             record=record,
             previous=self.folder / PREVIOUS,
         )
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def _write_metrics(self) -> None:
-        lines = "".join(json.dumps(entry) + "\n" for entry in self.metrics)
-        files.write(self.folder / "metrics.jsonl", lines.encode())
-
-    def _attempt(self, name: str, action: Callable[[], None]) -> None:
-        """What fails to be written now may succeed later: training is not given up for it."""
-        try:
-            action()
-        except OSError as error:
-            if name not in self._warned:
-                self._warned.add(name)
-                reason = error.strerror or error
-                self._say(f"warning: cannot write {self.folder / name}: {reason}; going on")
-
-    def _say(self, line: str) -> None:
-        print(line, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The signals that asked for an end, in a list that fills while the context is open. A second
-    one ends the process at once."""
-    received: list[int] = []
-
-    def receive(number: int, frame: Any) -> None:
-        received.append(number)
-        for one in previous:
-            signal.signal(one, previous[one])
-
-    wanted = (signal.SIGINT, signal.SIGTERM)
-    try:
-        previous = {number: signal.signal(number, receive) for number in wanted}
-    except ValueError:  # signals are the main thread's
-        previous = {}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _interval(text: str) -> tuple[int, float]:
-    """Steps, or else seconds, from `500` or `60s`."""
-    seconds = text.removesuffix("s")
-    with contextlib.suppress(ValueError):
-        if seconds == text and int(text) > 0:
-            return int(text), 0.0
-        if seconds != text and 0 < float(seconds) < math.inf:
-            return 0, float(seconds)
-    raise UserError(f"checkpoint interval {text!r} must be steps, as 500, or seconds, as 60s")
 
 
 def versions() -> dict[str, str]:
@@ -402,8 +306,3 @@ def _difference(earlier: dict[str, Any], ours: dict[str, Any]) -> str:
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: a perfect PSNR becomes null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

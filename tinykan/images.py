@@ -78,7 +78,11 @@ def save_image(image: np.ndarray, path: str | Path) -> None:
 
 def to_pillow(image: np.ndarray) -> Image.Image:
     """An 8-bit Pillow image of `[height, width, channels]` in [-1, 1]."""
-    pixels = to_bytes(image)
+    return from_bytes(to_bytes(image))
+
+
+def from_bytes(pixels: np.ndarray) -> Image.Image:
+    """A Pillow image of 8-bit `[height, width, channels]`."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
