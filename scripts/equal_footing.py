@@ -9,10 +9,10 @@ import numpy as np
 
 from tinykan import BSpline, KANLayer, device, fit, images, metrics
 from tinykan.cli import option, run
-from tinykan.encoding import ENCODINGS
 from tinykan.errors import UserError
-from tinykan.models import MODELS, build
+from tinykan.models import MODELS, ModelOptions
 from tinykan.networks import Network, Predictor, parameter_count
+from tinykan.tasks import ImageTask
 
 try:
     import torch
@@ -39,16 +39,14 @@ def main(config: Config) -> None:
     if torch is None:
         raise UserError("PyTorch is not installed; install it with: pip install 'tinykan[bench]'")
     device.select()
-    image = images.load_image(config.image, size=config.size)
-    encoding = ENCODINGS[MODELS[config.model].encoding]()
-    model = build(
-        config.model, 2, 1, config.parameters, config.depth, encoding=encoding, seed=config.seed
-    )
+    task = ImageTask(config.image, config.size)
+    options = ModelOptions(model=config.model, parameters=config.parameters, depth=config.depth)
+    model, image = task.network(options, config.seed), task.image
     print(f"{config.model} network {model.shape}, {parameter_count(model)} parameters")
     theirs = train_in_torch(model, image, config)
-    sample = images.pixel_sampler(image, config.batch, config.seed)
+    sample = task.sampler(config.batch, config.seed)
     fit(model, sample, steps=config.steps, learning_rate=MODELS[config.model].learning_rate)
-    ours = images.render(Predictor(model, config.batch), image.shape[1], image.shape[0])
+    ours = task.picture(Predictor(model, config.batch))
     print(
         f"PyTorch {metrics.psnr(theirs, image):.2f} dB  tinykan {metrics.psnr(ours, image):.2f} dB"
     )

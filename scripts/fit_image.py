@@ -7,34 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from tinykan import BSpline, device, images, metrics, plotting
+from tinykan import device, images, plotting
 from tinykan.cli import option, run
-from tinykan.encoding import ENCODINGS
-from tinykan.experiment import Run, TrainingOptions, summary_line
-from tinykan.models import MODELS, build
+from tinykan.experiment import Options, Run, summary_line
 from tinykan.networks import Predictor, parameter_count
+from tinykan.tasks import ImageTask
 
 FRAMES = 24
 FRAME_SIDE = 192
 
 
 @dataclass(kw_only=True)
-class Config(TrainingOptions):
+class Config(Options):
     """Fits an image with a network that maps a pixel's coordinates to its luminance or colour."""
 
     image: str = option(MISSING, "the image file, of any kind that Pillow reads", positional=True)
-    model: str = option("spline", "kind of network", choices=MODELS)
-    parameters: int = option(10_000, "learnable numbers, met within 2 %%", minimum=1)
-    depth: int = option(3, "hidden layers", minimum=1)
-    intervals: int = option(5, "intervals of the spline model's grid", minimum=1)
-    order: int = option(3, "order of its splines, 1 to 5", minimum=1)
     size: int | None = option(
         None, "reduce or enlarge the longer side to N pixels first", minimum=2
     )
     color: bool = option(False, "fit red, green and blue instead of luminance")
-    encoding: str | None = option(
-        None, "of the coordinates (default: what suits the model)", choices=ENCODINGS
-    )
     between: bool = option(False, "train on points between pixels too, interpolated bilinearly")
 
 
@@ -42,22 +33,10 @@ def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
     say(device.summary())
-    image = images.load_image(config.image, size=config.size, color=config.color)
-    height, width, channels = image.shape
-    kind = MODELS[config.model]
-    encoding = ENCODINGS[config.encoding or kind.encoding]()
-    basis = BSpline(config.intervals, config.order) if config.model == "spline" else None
-    model = build(
-        config.model,
-        2,
-        channels,
-        config.parameters,
-        config.depth,
-        encoding=encoding,
-        basis=basis,
-        seed=config.seed,
-    )
-    out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config, image)
+    task = ImageTask(config.image, config.size, config.color, between=config.between)
+    image, (height, width, _) = task.image, task.image.shape
+    model = task.network(config, config.seed)
+    out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config, task)
     scores_shown = ("psnr", "ssim", "mse")
     if out.finished:
         print(summary_line(out.finished, scores_shown, out.folder))
@@ -78,20 +57,8 @@ def main(config: Config) -> None:
         if any(step - log_every < w <= step for w in wanted):
             frames.append(images.render(predict, *frame_size))
 
-    history, problem = out.train(
-        model,
-        images.pixel_sampler(image, config.batch, config.seed, between=config.between),
-        on_log=frame,
-        frames=frames,
-        log_every=log_every,
-        learning_rate=kind.learning_rate if config.lr is None else config.lr,
-    )
-    fitted = images.render(predict, width, height)
-    scores = {
-        "psnr": metrics.psnr(fitted, image),
-        "ssim": metrics.ssim(fitted, image),
-        "mse": metrics.mse(fitted, image),
-    }
+    history, problem = out.train(model, on_log=frame, frames=frames, log_every=log_every)
+    fitted, scores = task.picture(predict), task.scores(predict)
     title = f"{config.model}, {parameter_count(model)} parameters, {scores['psnr']:.2f} dB"
     images.save_image(fitted, out.folder / "reconstruction.png")
     plotting.save_comparison(image, fitted, out.folder / "comparison.png", title)

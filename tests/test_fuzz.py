@@ -62,7 +62,7 @@ def test_mutated_images_are_read_or_refused_in_one_line(tmp_path, originals, cas
 arguments = st.lists(
     st.one_of(
         st.sampled_from(
-            ["--steps", "--lr", "--model", "--seed", "--out", "--resume", "--order", "camera.png"]
+            ["--steps", "--lr", "--model", "--seed", "--out", "--resume", "--basis", "camera.png"]
         ),
         st.sampled_from(["0", "-1", "1e400", "nan", "siren", "", "--", "\0", "9" * 30, "é"]),
         st.text(max_size=6),

@@ -25,7 +25,11 @@ from tinykan import (
     parameter_count,
     widths_for,
 )
-from tinykan.models import MODELS, build
+from tinykan.models import MODELS, ModelOptions, build
+
+
+def built(**options) -> Network:
+    return build(ModelOptions(**options), 2, 1)
 
 
 def test_mlp_is_a_dense_network():
@@ -80,8 +84,22 @@ def test_widths_meet_the_budget(parameters, depth, in_features, basis):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("parameters", [1000, 10_000, 66_000])
 def test_every_model_meets_the_budget(name, parameters):
-    model = build(name, 2, 1, parameters, 2, encoding=Sines(2, 4))
+    options = ModelOptions(model=name, parameters=parameters, depth=2)
+    model = build(options, 2, 1, encoding=Sines(2, 4))
     assert abs(parameter_count(model) - parameters) <= 0.02 * parameters
+
+
+def test_layers_of_several_bases():
+    model = built(
+        basis="Polynomial(3), BSpline(4, order=2), Linear", parameters=3000, depth=2, no_bias=True
+    )
+    assert [la.basis for la in model.layers] == [Polynomial(3), BSpline(4, 2), Linear()]
+    assert [la.base for la in model.layers] == ["silu", "silu", None]
+    assert abs(parameter_count(model) - 3000) <= 60
+    assert all(la.bias is None and la.spline_weight is None for la in model.layers)
+    scaled = built(spline_weight=True, base="none", activation="sine")
+    assert scaled.activation == "sine"
+    assert all(la.base is None and la.spline_weight is not None for la in scaled.layers)
 
 
 def test_predictor_takes_any_number_of_points():
@@ -105,7 +123,14 @@ def test_predictor_takes_any_number_of_points():
         (lambda: KAN([2, 1])(Tensor.zeros(3, 5)), "must be 2"),
         (lambda: KAN([3, 1], encoding=Sines(2, 8)), "gives 16 features"),
         (lambda: MLP([2, 1], activation="swish"), "unknown activation 'swish'; choose from"),
-        (lambda: build("foo", 2, 1, 1000, 2), "unknown model 'foo'; choose from tanh"),
+        (lambda: built(model="foo"), "unknown model 'foo'; choose from tanh"),
+        (lambda: built(basis="Foo(3)"), r"unknown basis 'Foo\(3\)'; choose from Linear, Poly"),
+        (lambda: built(basis="BSpline(-1)"), "intervals -1 must be a whole number"),
+        (lambda: built(basis="BSpline(nodes=3)"), "unexpected keyword argument 'nodes'"),
+        (lambda: built(basis="BSpline(open('x'))"), "unknown basis"),
+        (lambda: built(basis="Linear, Linear, Linear, Linear"), "names 4 bases; at most three"),
+        (lambda: built(model="edge-tanh", basis="BSpline"), "takes one Polynomial"),
+        (lambda: built(model="edge-tanh", base="silu"), "edge-tanh has no base function"),
         (lambda: Network(MLP([2, 3]).layers + MLP([4, 1]).layers), "takes 4"),
     ],
 )

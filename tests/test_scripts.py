@@ -77,7 +77,7 @@ def test_every_model_fits_an_image_in_colour(script, tmp_path, model):
 
 @pytest.mark.parametrize("function", ["zigzag", "product_sqrt"])
 def test_fit_function_draws_fit_and_edges(script, tmp_path, function):
-    options = ["--function", function, "--steps", 12, "--intervals", 5, "--parameters", 400]
+    options = ["--function", function, "--steps", 12, "--basis", "BSpline(5)", "--parameters", 400]
     result = script("fit_function.py", *options, "--out", tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1].startswith("rmse ")
@@ -115,7 +115,7 @@ def test_bad_images_end_in_one_line(script, tmp_path, kind):
         (["--lr", "0"], 1, "learning rate 0.0"),
         (["--seed", "-3"], 2, "-3"),
         (["--device", "FOO"], 1, "device 'FOO' is not available here; these are:"),
-        (["--order", "9"], 1, "order 9 must be a whole number from 1 to 5"),
+        (["--basis", "BSpline(5, 9)"], 1, "order 9 must be a whole number from 1 to 5"),
         (["--steps", "5", "--warmup", "9"], 1, "warm-up of 9 steps"),
         (["--nonsense"], 2, "--nonsense"),
     ],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError
+from tinykan.expressions import construct
 
 
 class Encoding:
@@ -41,23 +43,35 @@ class Raw(Encoding):
 @dataclass(frozen=True)
 class Sines(Encoding):
     """The seed's encoding: v becomes [v, sin(2^i pi (v + 1)) for i = 0 .. channels - 2]. Every
-    feature lies in [-1, 1], the grid of a spline."""
+    feature lies in [-1, 1], the grid of a spline. `channels` is one number for all coordinates, or
+    one for each."""
 
     in_features: int = 2
-    channels: int = 8
+    channels: int | tuple[int, ...] = 8
 
     def __post_init__(self) -> None:
-        _check_channels(self.channels, 1, 16)
+        for count in self._counts:
+            _check_channels(count, 1, 16)
+        if len(self._counts) != self.in_features:
+            raise UserError(
+                f"{len(self._counts)} numbers of channels for {self.in_features} inputs"
+            )
 
     @property
     def out_features(self) -> int:
-        return self.in_features * self.channels
+        return sum(self._counts)
 
     def __call__(self, x: Tensor) -> Tensor:
-        v = x.unsqueeze(-1)
-        if self.channels == 1:
-            return x
-        return v.cat((_octaves(v + 1, self.channels - 1)).sin(), dim=-1).flatten(-2)
+        features = []
+        for i, count in enumerate(self._counts):
+            v = x[..., i : i + 1]
+            features += [v, _octaves(v + 1, count - 1).sin()] if count > 1 else [v]
+        return Tensor.cat(*features, dim=-1)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        several = isinstance(self.channels, tuple)
+        return self.channels if several else (self.channels,) * self.in_features  # type: ignore
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,15 @@ ENCODINGS: dict[str, type] = {
     "nerf": NeRF,
     "gaussian": Gaussian,
 }
+
+
+def encoding_from(text: str, in_features: int) -> Encoding:
+    """The encoding of `in_features` coordinates that an option names: 'nerf', 'gaussian(64)'."""
+    kinds = {name: partial(kind, in_features) for name, kind in ENCODINGS.items()}
+    found = construct("encoding", text, kinds)
+    if len(found) != 1:
+        raise UserError(f"encoding {text!r}: there is one for all coordinates")
+    return found[0]
 
 
 def _octaves(v: Tensor, count: int) -> Tensor:

@@ -4,7 +4,6 @@ checkpoints from which it goes on after an interruption."""
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import platform
 import signal
@@ -23,10 +22,12 @@ from tinykan.cli import option
 from tinykan.errors import UserError
 from tinykan.interruption import Pace, Stopped, signals
 from tinykan.layers import learnable
+from tinykan.models import MODELS, ModelOptions
 from tinykan.networks import Network, parameter_count
 from tinykan.optimiser import SCHEDULES, overwrite
 from tinykan.run_folder import RunFolder, warn
-from tinykan.training import DivergenceError, History, Sampler, Snapshot, fit
+from tinykan.tasks import Task
+from tinykan.training import DivergenceError, History, Snapshot, fit
 
 PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
 METRICS = "metrics.jsonl"
@@ -63,6 +64,16 @@ class TrainingOptions:
     quiet: bool = option(False, "print the summary only")
 
 
+@dataclass(kw_only=True)
+class Options(TrainingOptions, ModelOptions):
+    """What to train and how: the options of a script, or of a cell of a study."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, if need be what suits the model."""
+        return MODELS[self.model].learning_rate if self.lr is None else self.lr
+
+
 # What may differ between a run and its resumption.
 VOLATILE = ("device", "out", "resume", "checkpoint_every", "quiet")
 
@@ -72,19 +83,16 @@ class Run:
     the run is finished, with checkpoints too.
 
     Made before the training starts, so that a folder that cannot be written, is in use, or holds
-    what should not be lost, is known at once. `data` are the arrays that the run is about: a
-    resumed run must have the same. The files of a finished run are replaced, unless it is resumed:
+    what should not be lost, is known at once. A resumed run must have the same `task`, and the same
+    options but for VOLATILE. The files of a finished run are replaced, unless it is resumed:
     then `finished` is its summary.
     """
 
-    def __init__(self, folder: str | Path, config: TrainingOptions, *data: np.ndarray) -> None:
-        self.folder, self.options = Path(folder), config
+    def __init__(self, folder: str | Path, config: Options, task: Task) -> None:
+        self.folder, self.options, self.task = Path(folder), config, task
         self.config = {k: _plain(v) for k, v in asdict(config).items()}
         self._pace = Pace(config.checkpoint_every)
-        digest = hashlib.sha256()
-        for array in data:
-            digest.update(np.ascontiguousarray(array).tobytes())
-        self.data = digest.hexdigest()
+        self.data = task.digest
         self.finished: dict[str, Any] | None = None
         self.metrics: list[dict[str, Any]] = []
         self._resumed: tuple[Network, dict[str, np.ndarray], dict[str, Any]] | None = None
@@ -100,16 +108,15 @@ class Run:
     def train(
         self,
         model: Network,
-        sample: Sampler,
         *,
         on_log: Callable[[int], None] | None = None,
         frames: list[np.ndarray] | None = None,
         **options: Any,
     ) -> tuple[History, UserError | None]:
-        """`fit` with its measurements written down and checkpoints; and what ended it before its
-        time, if something did: it diverged, in which case the model holds its last good weights, or
-        a signal came. `frames` are arrays that the caller collects and that belong to the run: they
-        are kept in checkpoints and restored."""
+        """`fit` on the task, with its measurements written down and checkpoints; and what ended it
+        before its time, if something did: it diverged, in which case the model holds its last good
+        weights, or a signal came. `frames` are arrays that the caller collects and that belong to
+        the run: they are kept in checkpoints and restored."""
         history, frames = History(), [] if frames is None else frames
         problem: UserError | None = None
         resume = self._restore(model, frames)
@@ -142,8 +149,9 @@ class Run:
             try:
                 history = fit(
                     model,
-                    sample,
+                    self.task.sampler(self.options.batch, self.options.seed),
                     steps=self.options.steps,
+                    learning_rate=self.options.rate,
                     schedule=self.options.schedule,
                     warmup=self.options.warmup,
                     halvings=self.options.halvings,

@@ -96,24 +96,26 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def pixel_sampler(
-    image: np.ndarray, batch: int, seed: int, *, between: bool = False
+    image: np.ndarray, batch: int, seed: int, *, between: bool = False, every: int = 1
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """A function of the step number, to be called inside the compiled step, that draws `batch`
     random points with replacement: coordinates `[batch, 2]` and values `[batch, channels]`.
 
-    The points are pixel centres; `between` draws them anywhere in the image and interpolates
-    bilinearly.
+    The points are pixel centres, of every pixel or every second (third, ...) in x and y from the
+    first; `between` draws them anywhere between these and interpolates bilinearly.
     """
+    whole = image.shape[1::-1]
+    image = image[::every, ::every]
     height, width, channels = image.shape
     pixels = Tensor(image.reshape(-1, channels)).realize()
     extent = Tensor([width - 1.0, height - 1.0], dtype=dtypes.float32).realize()
+    # In the coordinates of the whole image, whose last pixel may lie beyond the last one used.
+    scale = Tensor([2 * every / (w - 1) for w in whole], dtype=dtypes.float32).realize()
 
     def sample(step: Tensor) -> tuple[Tensor, Tensor]:
         u = uniform(step, seed, (batch, 2))
         position = u * extent if between else (u * (extent + 1)).floor().minimum(extent)
-        return position * (2 / extent) - 1, interpolate(
-            pixels, position.contiguous(), width, height
-        )
+        return position * scale - 1, interpolate(pixels, position.contiguous(), width, height)
 
     return sample
 
@@ -132,6 +134,19 @@ def interpolate(pixels: Tensor, position: Tensor, width: int, height: int) -> Te
     upper = row(0, 0) * (1 - right) + row(1, 0) * right
     lower = row(0, 1) * (1 - right) + row(1, 1) * right
     return upper * (1 - down) + lower * down
+
+
+def bicubic(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """An image of `shape` (height, width) whose every second pixel in x and y, from the first, is
+    `image`'s; the others by cubic convolution (Keys 1981, a = -1/2), edges repeated."""
+    for axis, count in enumerate(shape):
+        length = image.shape[axis]
+        padded = np.pad(image, [(1, 2) if a == axis else (0, 0) for a in range(image.ndim)], "edge")
+        a, b, c, d = (padded.take(range(k, k + length), axis) for k in range(4))
+        both = np.stack([b, (9 * (b + c) - (a + d)) / 16], axis=axis + 1)
+        merged = both.reshape(*image.shape[:axis], 2 * length, *image.shape[axis + 1 :])
+        image = merged.take(range(count), axis)
+    return image
 
 
 def coordinates(width: int, height: int, start: int = 0, stop: int | None = None) -> np.ndarray:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-from tinykan.basis import Basis, BSpline, Linear, Polynomial
-from tinykan.encoding import Encoding
-from tinykan.errors import lookup
-from tinykan.networks import (
-    KAN,
-    MLP,
-    EdgeTanhNetwork,
-    Network,
-    Siren,
-    edge_widths,
-    widths_for,
-)
+import numpy as np
+
+from tinykan.activations import FUNCTIONS
+from tinykan.basis import BASES, Basis, Linear, Polynomial
+from tinykan.cli import option
+from tinykan.encoding import ENCODINGS, Encoding
+from tinykan.errors import UserError, lookup
+from tinykan.expressions import construct
+from tinykan.layers import KANLayer
+from tinykan.networks import EdgeTanhNetwork, Network, edge_widths
 
 
 @dataclass(frozen=True)
@@ -25,61 +25,133 @@ class Model:
     formula: str
     learning_rate: float  # of Adam; a good start on images
     encoding: str = "seed"  # what suits it on images
-    basis: Basis = field(default_factory=Linear)
+    basis: str = "Linear"
     activation: str = "identity"
     base: str | None = None
+    initialisers: tuple[str | None, str | None] = (None, None)  # of the first layer, of the others
 
 
 MODELS = {
     "tanh": Model("tanh(sum_i w x_i + b)", 5e-3, activation="tanh"),
-    "relu": Model("max(0, sum_i w x_i + b)", 2e-3, activation="relu"),
-    "siren": Model("sin(30 (sum_i w x_i + b))", 5e-4, encoding="none", activation="sine30"),
+    "relu": Model("max(0, sum_i w x_i + b)", 2e-3, activation="relu", initialisers=("he", "he")),
+    "siren": Model(
+        "sin(30 (sum_i w x_i + b))",
+        5e-4,
+        encoding="none",
+        activation="sine30",
+        initialisers=("siren-first", "siren-hidden"),
+    ),
     "quadratic": Model(
-        "tanh(sum_i (a x_i^2 + b x_i) + c)", 5e-3, basis=Polynomial(2), activation="tanh"
+        "tanh(sum_i (a x_i^2 + b x_i) + c)", 5e-3, basis="Polynomial(2)", activation="tanh"
     ),
     "cubic": Model(
-        "tanh(sum_i (a x_i^3 + b x_i^2 + c x_i) + d)", 5e-3, basis=Polynomial(3), activation="tanh"
+        "tanh(sum_i (a x_i^3 + b x_i^2 + c x_i) + d)",
+        5e-3,
+        basis="Polynomial(3)",
+        activation="tanh",
     ),
     # Without PyKAN's spline weight, which scales coefficients that are free already.
     "spline": Model(
-        "sum_i (spline(x_i) + w silu(x_i)) + b", 1e-2, basis=BSpline(5, 3), base="silu"
+        "sum_i (spline(x_i) + w silu(x_i)) + b", 1e-2, basis="BSpline(5, 3)", base="silu"
     ),
-    "edge-tanh": Model("sum_i w tanh(a x_i^2 + b x_i) + c", 5e-3, basis=Polynomial(2)),
+    "edge-tanh": Model("sum_i w tanh(a x_i^2 + b x_i) + c", 5e-3, basis="Polynomial(2)"),
 }
 
 
+@dataclass(kw_only=True)
+class ModelOptions:
+    """The options of a network that every training script has."""
+
+    model: str = option("spline", "kind of network", choices=MODELS)
+    parameters: int = option(10_000, "learnable numbers, met within 2 %%", minimum=1)
+    depth: int = option(3, "hidden layers", minimum=1)
+    basis: str | None = option(
+        None,
+        "of the layers, as in 'BSpline(8, order=3)'; first and others, or first, hidden and last, "
+        "separated by commas (default: the model's)",
+    )
+    base: str | None = option(
+        None,
+        "function beside the basis on every edge (default: the model's)",
+        choices=("none", *FUNCTIONS),
+    )
+    spline_weight: bool = option(False, "scale every edge's splines, as PyKAN does")
+    no_bias: bool = option(False, "leave out the biases")
+    activation: str | None = option(
+        None, "function on the nodes (default: the model's)", choices=FUNCTIONS
+    )
+    encoding: str | None = option(
+        None,
+        f"of the inputs: {', '.join(ENCODINGS)}, with options as in 'gaussian(64, scale=10)' "
+        "(default: what suits the model)",
+    )
+
+
 def build(
-    name: str,
+    options: ModelOptions,
     in_features: int,
     out_features: int,
-    parameters: int,
-    depth: int,
     *,
     encoding: Encoding | None = None,
-    basis: Basis | None = None,
     seed: int = 0,
 ) -> Network:
-    """The model of that name in MODELS with `depth` hidden layers and `parameters` learnable
-    numbers, to 2 %. `basis` stands in for the spline model's own."""
-    model = lookup("model", name, MODELS)
-    basis = basis or model.basis
-    first = encoding.out_features if encoding else in_features
-    if name == "edge-tanh":
-        widths = edge_widths(parameters, depth, basis.n_functions + 1, first, out_features)
-        return EdgeTanhNetwork(widths, encoding=encoding, seed=seed)
-    widths = widths_for(
-        parameters, depth, basis, first, out_features, base=model.base, spline_weight=False
-    )
-    if name == "siren":
-        return Siren(widths, encoding=encoding, seed=seed)
-    if isinstance(basis, Linear):
-        return MLP(widths, model.activation, encoding=encoding, seed=seed)
-    return KAN(
-        widths,
-        basis,
-        activation=model.activation,
-        base=model.base,
-        spline_weight=False,
-        encoding=encoding,
-        seed=seed,
-    )
+    """The network that `options` describe, for `in_features` numbers, encoded if there is an
+    `encoding`, with its number of parameters met within 2 %."""
+    model = lookup("model", options.model, MODELS)
+    bases = layer_bases(options.basis or model.basis, options.depth)
+    inputs = encoding.out_features if encoding else in_features
+    rng, bias = np.random.default_rng(seed), not options.no_bias
+    if options.model == "edge-tanh":
+        return _edge_tanh(options, bases, inputs, out_features, encoding, seed)
+    base = model.base if options.base is None else None if options.base == "none" else options.base
+    # A dense layer is linear on its edges: a base function and a factor beside it say nothing new.
+    extras = [
+        {"base": None, "spline_weight": False}
+        if isinstance(basis, Linear)
+        else {"base": base, "spline_weight": options.spline_weight}
+        for basis in bases
+    ]
+    per_edge = [
+        basis.n_functions + (extra["base"] is not None) + bool(extra["spline_weight"])
+        for basis, extra in zip(bases, extras, strict=True)
+    ]
+    widths = edge_widths(options.parameters, per_edge, inputs, out_features, bias=bias)
+    first, others = model.initialisers
+    layers = [
+        KANLayer(i, o, basis, **extra, bias=bias, initialiser=initialiser, rng=rng)
+        for (i, o), basis, extra, initialiser in zip(
+            pairwise(widths), bases, extras, [first] + [others] * options.depth, strict=True
+        )
+    ]
+    return Network(layers, options.activation or model.activation, encoding)
+
+
+def layer_bases(text: str, depth: int) -> Sequence[Basis]:
+    """One basis for each of `depth` hidden layers and the last, from the text of an option."""
+    named = construct("basis", text, BASES)
+    match named:
+        case [every]:
+            return [every] * (depth + 1)
+        case [first, others]:
+            return [first] + [others] * depth
+        case [first, hidden, last]:
+            return [first] + [hidden] * (depth - 1) + [last]
+    raise UserError(f"basis {text!r} names {len(named)} bases; at most three: first, hidden, last")
+
+
+def _edge_tanh(
+    options: ModelOptions,
+    bases: Sequence[Basis],
+    inputs: int,
+    outputs: int,
+    encoding: Encoding | None,
+    seed: int,
+) -> Network:
+    degrees = {basis.degree if isinstance(basis, Polynomial) else 0 for basis in bases}
+    if len(degrees) > 1 or 0 in degrees:
+        raise UserError(f"edge-tanh takes one Polynomial(degree), not {options.basis!r}")
+    if options.base or options.activation or options.spline_weight or options.no_bias:
+        raise UserError("edge-tanh has no base function, spline weight or activation to choose")
+    (degree,) = degrees
+    widths = edge_widths(options.parameters, [degree + 1] * len(bases), inputs, outputs)
+    return EdgeTanhNetwork(widths, degree, encoding=encoding, seed=seed)

@@ -180,7 +180,7 @@ def parameter_count(model: Network) -> int:
 def widths_for(
     parameters: int,
     depth: int,
-    basis: Basis,
+    basis: Basis | Sequence[Basis],
     in_features: int,
     out_features: int,
     *,
@@ -190,29 +190,33 @@ def widths_for(
 ) -> list[int]:
     """Widths `[in, hidden * depth, out]` of a KAN with `parameters` learnable numbers, to 2 %.
 
-    All hidden layers are equally wide but the last, which takes up the difference. Raises
-    UserError, naming the nearest size, if no such network comes within 2 %.
+    `basis` is one for all layers or a list with one for each. All hidden layers are equally wide
+    but the last, which takes up the difference. Raises UserError, naming the nearest size, if no
+    such network comes within 2 %.
     """
-    per_edge = basis.n_functions + (base is not None) + spline_weight
-    return edge_widths(parameters, depth, per_edge, in_features, out_features, bias=bias)
+    bases = [basis] * (depth + 1) if isinstance(basis, Basis) else basis
+    per_edge = [b.n_functions + (base is not None) + spline_weight for b in bases]
+    return edge_widths(parameters, per_edge, in_features, out_features, bias=bias)
 
 
 def edge_widths(
-    parameters: int, depth: int, per_edge: int, inputs: int, outputs: int, *, bias: bool = True
+    parameters: int, per_edge: Sequence[int], inputs: int, outputs: int, *, bias: bool = True
 ) -> list[int]:
-    """`widths_for` any layers with `per_edge` learnable numbers on each edge."""
+    """`widths_for` layers with `per_edge` learnable numbers on each edge, layer by layer."""
+    depth = len(per_edge) - 1
     if parameters < 1 or depth < 1:
         raise UserError(
             f"{parameters} parameters in {depth} hidden layers: both must be at least 1"
         )
 
     def count(widths: list[int]) -> int:
-        return sum(o * (i * per_edge + bias) for i, o in pairwise(widths))
+        return sum(o * (i * e + bias) for (i, o), e in zip(pairwise(widths), per_edge, strict=True))
 
     def filled(width: int) -> list[int]:
         start = [inputs, *[width] * (depth - 1)]
-        unit = start[-1] * per_edge + bias + per_edge * outputs  # what one more node costs
-        rest = parameters - count(start) - bias * outputs
+        before, after = per_edge[depth - 1], per_edge[depth]
+        unit = start[-1] * before + bias + after * outputs  # what one more node costs
+        rest = parameters - count([*start, 0, outputs])
         return [*start, max(1, round(rest / unit)), outputs]
 
     widest = 1 if depth == 1 else int(parameters**0.5) + 1
