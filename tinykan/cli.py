@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, field, fields
 from typing import Any, NoReturn, TypeVar
 
-from tinykan.errors import UserError
+from tinykan.errors import UserError, lookup
 
 Config = TypeVar("Config")
 
@@ -66,6 +66,26 @@ def parse(config: type[Config], arguments: list[str] | None = None) -> Config:
     return config(**vars(parser.parse_args(arguments)))
 
 
+def checked(config: type[Config], values: dict[str, Any]) -> Config:
+    """An instance of the dataclass `config` from values such as a file gives, held to what `parse`
+    holds arguments to. Raises UserError."""
+    known, hints = {f.name: f for f in fields(config)}, typing.get_type_hints(config)  # type: ignore[arg-type]
+    accepted = {}
+    for name, value in values.items():
+        item = lookup("option", name, known)
+        kind, about = _value_type(hints[name]), item.metadata
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise UserError(f"{name} {value!r} is not {_ARTICLES[kind]}")
+        if about["choices"] and value not in about["choices"]:
+            raise UserError(f"{name} {value!r}: choose from {', '.join(about['choices'])}")
+        if about["minimum"] is not None and not value >= about["minimum"]:
+            raise UserError(f"{name} {value} is below the least allowed, {about['minimum']}")
+        accepted[name] = value
+    return config(**accepted)
+
+
 def run(main: Callable[[Config], None], config: type[Config]) -> NoReturn:
     """Parses the command line, calls `main`, and exits: 0, or with one line and the status of a
     UserError, 1 for a failure of the file system, or 130 after Ctrl-C."""
@@ -81,6 +101,9 @@ def run(main: Callable[[Config], None], config: type[Config]) -> NoReturn:
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     sys.exit(0)
+
+
+_ARTICLES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -108,8 +131,7 @@ def _number(kind: type, minimum: float | None) -> Callable[[str], Any]:
         try:
             value = kind(text)
         except ValueError:
-            article = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {article}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {_ARTICLES[kind]}") from None
         if minimum is not None and not value >= minimum:
             raise argparse.ArgumentTypeError(f"{text} is below the least allowed, {minimum}")
         return value

@@ -30,7 +30,7 @@ from tinykan.tasks import Task
 from tinykan.training import DivergenceError, History, Snapshot, fit
 
 PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
-METRICS = "metrics.jsonl"
+METRICS, SUMMARY = "metrics.jsonl", "summary.json"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 FRAME = "frame."
 
@@ -174,11 +174,11 @@ class Run:
         self,
         model: Network,
         history: History,
-        scores: dict[str, float],
+        scores: dict[str, Any],
         problem: UserError | None = None,
     ) -> dict[str, Any]:
-        """Writes the model and `summary.json`, returns the latter, and removes the checkpoints if
-        there is nothing left to resume."""
+        """Writes the model and `summary.json`, returns the latter, removes the checkpoints if there
+        is nothing left to resume, and releases the folder."""
         finished = not isinstance(problem, Stopped)
         summary = {
             **scores,
@@ -197,11 +197,16 @@ class Run:
         }
         checkpoint.save(model, self.folder / "model.safetensors")
         self._files.write_lines(METRICS, self.metrics)
-        self._files.write_json("summary.json", summary)
+        self._files.write_json(SUMMARY, summary)
         if finished:
             for name in (CHECKPOINT, PREVIOUS):
                 (self.folder / name).unlink(missing_ok=True)
+        self.release()
         return summary
+
+    def release(self) -> None:
+        """Leaves the folder to other runs."""
+        self._files.release()
 
     def _look_for_earlier(self) -> None:
         """Finds the checkpoint to resume, or the summary of a finished run; refuses to go over an
@@ -233,7 +238,7 @@ class Run:
             raise UserError(f"no checkpoint in {self.folder} can be read: remove it to start anew")
         summary: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
-            summary = json.loads((self.folder / "summary.json").read_text())
+            summary = json.loads((self.folder / SUMMARY).read_text())
         if summary.get("finished"):
             self._check_same(summary["config"], summary["data"])
             self.finished = summary

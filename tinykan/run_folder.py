@@ -21,12 +21,13 @@ except ImportError:  # Windows, where a folder can't be locked
 
 class RunFolder:
     """Made and locked at once; what a killed process left behind is removed. The lock goes with the
-    process, however that ends. Raises UserError if another run has it, OSError if it can't be
-    made."""
+    process, however that ends, if it is not released before. Raises UserError if another run has
+    it, OSError if it can't be made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._warned: set[str] = set()
+        self._descriptor: int | None = None
         path.mkdir(parents=True, exist_ok=True)
         self._lock()
         for left in path.glob(".*.tmp"):
@@ -53,6 +54,12 @@ class RunFolder:
                 reason = error.strerror or error
                 warn(f"cannot write {self.path / name}: {reason}; going on")
 
+    def release(self) -> None:
+        """Lets other runs have it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
     def _lock(self) -> None:
         if fcntl is None:
             return
@@ -60,6 +67,7 @@ class RunFolder:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self.release()
             raise UserError(f"{self.path} is in use by another run; choose another --out") from None
 
 

@@ -1,0 +1,190 @@
+"""The cells of a study in a database that workers share: SQLite beside them, or PostgreSQL for any
+number of machines. Kept by Optuna, whose tools can read it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinykan.errors import UserError
+from tinykan.studies.study import Cell
+
+try:
+    import optuna
+    import sqlalchemy
+    from optuna.trial import FrozenTrial, Trial, TrialState
+except ImportError:
+    raise UserError("studies need Optuna; install it with: pip install 'tinykan[study]'") from None
+
+HEARTBEAT = 5  # seconds from one sign of life of a worker to the next
+GRACE = 20  # seconds without one, after which its cell is taken up again
+DEATHS = 3  # of workers, after which a cell is taken to be the cause
+CELL = ("arm", "phase", "config", "data")
+
+optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+# Heartbeats, which tell the dead from the living.
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a cell."""
+
+    state: str  # waiting, running, complete or failed
+    reason: str | None = None  # why it failed
+    attempts: int = 0
+    result: dict[str, Any] | None = None
+
+
+class Queue:
+    """The records of the study `name` at the database `url`."""
+
+    def __init__(self, url: str, name: str) -> None:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self._silent_since: dict[int, float] = {}
+        attempts = 5  # workers that start at once stand in each other's way when they make tables
+        for attempt in range(attempts):
+            try:
+                self._storage = _storage(url)
+                self._study = optuna.create_study(
+                    storage=self._storage, study_name=name, load_if_exists=True
+                )
+                return
+            except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as e:
+                if attempt == attempts - 1:
+                    where = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+                    reason = str(getattr(e, "orig", None) or e.__cause__ or e).split("\n")[0]
+                    raise UserError(f"cannot open the storage {where}: {reason}") from None
+                time.sleep(0.5)
+
+    def records(self) -> dict[str, Record]:
+        """Of every cell that was ever queued, by key."""
+        trials: dict[str, list[FrozenTrial]] = {}
+        for trial in self._trials():
+            trials.setdefault(trial.user_attrs["key"], []).append(trial)
+        forgiven = self._study.user_attrs.get("forgiven", -1)
+        return {key: _record(found, forgiven) for key, found in trials.items()}
+
+    def work(self, cell: Cell, run: Callable[[Cell, bool], dict[str, Any]]) -> None:
+        """Queues `cell` unless it waits already, and runs one cell that waits, this one or another:
+        `run(cell, whether it failed before)` returns its result, with its score.
+
+        If it raises UserError the cell has failed, for that reason. Any other exception, and the
+        error of a run that was stopped, leaves the cell to other workers and is raised.
+        """
+
+        lost = False  # taken for dead, as after a suspension: another worker has the cell
+
+        def note(trial: Trial, name: str, value: Any) -> None:
+            nonlocal lost
+            try:
+                trial.set_user_attr(name, value)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                lost = True
+                raise
+
+        def objective(trial: Trial) -> float:
+            attributes = trial.user_attrs
+            if "key" not in attributes or self._taken(attributes["key"], trial.number):
+                raise optuna.TrialPruned
+            queued = Cell(**{name: attributes[name] for name in CELL})
+            try:
+                result = run(queued, self._failed(queued.key))
+            except UserError as error:
+                # A run that was stopped has not failed.
+                note(trial, "interrupted" if error.status > 1 else "reason", str(error))
+                raise
+            except BaseException:
+                note(trial, "interrupted", "")
+                raise
+            note(trial, "result", result)
+            return result["score"]
+
+        waiting = [t for t in self._trials() if t.state == TrialState.WAITING]
+        if not any(t.user_attrs["key"] == cell.key for t in waiting):
+            about = {name: getattr(cell, name) for name in CELL}
+            self._study.enqueue_trial({}, user_attrs={"key": cell.key, **about})
+        try:
+            self._study.optimize(objective, n_trials=1)
+        except UserError as error:
+            if error.status > 1:
+                raise
+        except Exception:
+            if not lost:
+                raise
+
+    def revive(self) -> None:
+        """Gives back the cells of workers that died."""
+        optuna.storages.fail_stale_trials(self._study)
+        # Optuna never misses those that died before their first heartbeat.
+        with self._storage.engine.connect() as connection:
+            rows = connection.execute(sqlalchemy.text("SELECT trial_id FROM trial_heartbeats"))
+            heard = {row[0] for row in rows}
+        for trial in self._trials():
+            if trial.state == TrialState.RUNNING and trial._trial_id not in heard:
+                now = time.monotonic()
+                if now - self._silent_since.setdefault(trial.number, now) > GRACE:
+                    self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def forgive(self) -> None:
+        """Lets all failed cells be tried again."""
+        last = max((trial.number for trial in self._trials()), default=-1)
+        self._study.set_user_attr("forgiven", last)
+
+    def _trials(self) -> list[FrozenTrial]:
+        return [
+            trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if "key" in trial.user_attrs and trial.state != TrialState.PRUNED
+        ]
+
+    def _taken(self, key: str, number: int) -> bool:
+        """Whether another worker queued the same cell before, and has not failed."""
+        return any(
+            trial.user_attrs["key"] == key
+            and trial.number != number
+            and (
+                trial.state == TrialState.COMPLETE
+                or (trial.state == TrialState.RUNNING and trial.number < number)
+            )
+            for trial in self._trials()
+        )
+
+    def _failed(self, key: str) -> bool:
+        return any(
+            t.user_attrs["key"] == key and t.state == TrialState.FAIL for t in self._trials()
+        )
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    sqlite = url.startswith("sqlite")
+    return optuna.storages.RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
+        heartbeat_interval=HEARTBEAT,
+        grace_period=GRACE,
+    )
+
+
+def _record(trials: list[FrozenTrial], forgiven: int) -> Record:
+    failures = [
+        t for t in trials if t.state == TrialState.FAIL and "interrupted" not in t.user_attrs
+    ]
+    attempts = len(trials)
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            return Record("complete", None, attempts, trial.user_attrs["result"])
+    if any(trial.state == TrialState.RUNNING for trial in trials):
+        return Record("running", None, attempts)
+    counted = [t for t in failures if t.number > forgiven]
+    reasons = [t.user_attrs["reason"] for t in counted if "reason" in t.user_attrs]
+    if reasons:
+        return Record("failed", reasons[-1], attempts)
+    if len(counted) >= DEATHS:
+        return Record("failed", f"its worker died {len(counted)} times", attempts)
+    return Record("waiting", None, attempts)

@@ -1,0 +1,243 @@
+"""A study as a TOML file says it, and the cells that it consists of: one run each.
+
+title = "..."                  # and question, notes: texts for the report
+task = "P2"                    # a protocol, or as in "ImageTask('cat.png', size=128)"
+
+[fixed]                        # options of every run
+parameters = 66_000            # a list, here and below, is a factor: every value is tried
+
+[search]                       # tried for every arm first; the best goes on
+lr = [1e-3, 3e-3, 1e-2]        # or {low = 1e-4, high = 1e-2, log = true} and draws = 8
+steps = 500
+seed = 0
+
+[[final]]                      # what is reported
+steps = 2000
+seed = [0, 1, 2]
+arms = ["tanh"]                # only for some, if given
+
+[arms.tanh]                    # what is compared, each with its options
+model = "tanh"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinykan.cli import checked
+from tinykan.errors import UserError
+from tinykan.experiment import VOLATILE, Options
+from tinykan.tasks import Task, task_from
+
+HIGHER_IS_BETTER = ("psnr", "ssim")
+TABLES = ("title", "question", "notes", "task", "score", "fixed", "search", "final", "arms")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: what is compared (its arm), whether it searches for settings or is reported, and all
+    its options."""
+
+    arm: str
+    phase: str  # "search" or "final"
+    config: dict[str, Any]
+    data: str  # the digest of what it is about
+
+    @cached_property
+    def key(self) -> str:
+        """The same for equal configurations on equal data, whatever they are called."""
+        text = json.dumps([self.config, self.data], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def group(self) -> tuple[str, int]:
+        """Cells of one arm and size: they search together."""
+        return self.arm, self.config["parameters"]
+
+
+class Study:
+    """The study in the file `path`. `steps`, if given, is the most of any run: a try-out.
+
+    Raises UserError for whatever cannot be a study, before anything runs.
+    """
+
+    def __init__(self, path: Path, steps: int | None = None) -> None:
+        self.path, self.most_steps = path, steps
+        try:
+            self.text = path.read_text()
+            content = tomllib.loads(self.text)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such study") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UserError(f"{path}: not a readable study ({error})") from None
+        self._only(content, TABLES, "the study")
+        self.name = path.stem + (f"-{steps}-steps" if steps else "")
+        self.title = str(content.get("title", self.name))
+        self.question, self.notes = (str(content.get(k, "")).strip() for k in ("question", "notes"))
+        self.task_text = content.get("task")
+        if not isinstance(self.task_text, str):
+            raise UserError(f'{path}: task is missing, as in task = "P2"')
+        self.task: Task = task_from(self.task_text)
+        self.score = content.get("score", self.task.score)
+        self._search = self._table(content, "search")
+        self._finals = content.get("final", [{}])
+        arms = self._table(content, "arms")
+        if not arms or not all(isinstance(options, dict) for options in arms.values()):
+            raise UserError(f"{path}: no arms; each is a table, as in [arms.tanh]")
+        if not isinstance(self._finals, list) or not self._finals:
+            raise UserError(f"{path}: final is a list of tables: [[final]]")
+        self._settings = list(self._arm_settings(self._table(content, "fixed"), arms))
+        for final in self._finals:
+            for name in final.get("arms", ()):
+                if name not in arms:
+                    raise UserError(
+                        f"{path}: final names arm {name!r}; choose from {', '.join(arms)}"
+                    )
+        for cell in (*self.search_cells, *self._final_cells(lambda group: {})):
+            if cell.config["steps"] < 1:
+                raise UserError(f"{path}: {cell.arm} has no steps")
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.score not in HIGHER_IS_BETTER
+
+    def cells(self, score_of: Callable[[Cell], float | None]) -> list[Cell]:
+        """Those of the search, and the reported ones of all arms whose search has ended. `score_of`
+        gives a cell's score, NaN if it failed and None while it is not known."""
+
+        def best(group: tuple[str, int]) -> dict[str, Any] | None:
+            candidates = [cell for cell in self.search_cells if cell.group == group]
+            scores = [score_of(cell) for cell in candidates]
+            if any(score is None for score in scores):
+                return None
+            known = [
+                (s if self.lower_is_better else -s, i)
+                for i, s in enumerate(scores)
+                if s is not None and math.isfinite(s)
+            ]
+            if candidates and not known:
+                return None  # nothing that was tried works
+            return {k: candidates[min(known)[1]].config[k] for k in self.searched} if known else {}
+
+        cells = {cell.key: cell for cell in (*self.search_cells, *self._final_cells(best))}
+        return list(cells.values())
+
+    @cached_property
+    def search_cells(self) -> list[Cell]:
+        if not self._search:
+            return []
+        return [
+            self._cell(arm, "search", {**settings, **tried})
+            for arm, _, settings in self._settings
+            for tried in expand(self._search, arm)
+        ]
+
+    @cached_property
+    def planned(self) -> int:
+        """How many cells there will be."""
+        finals = self._final_cells(lambda group: {})
+        return len(self.search_cells) + len({cell.key for cell in finals})
+
+    @property
+    def searched(self) -> list[str]:
+        """The options that the search chooses."""
+        return [name for name in self._search if name not in ("steps", "seed", "draws")]
+
+    def _final_cells(self, best: Callable[[tuple[str, int]], dict | None]) -> list[Cell]:
+        cells = []
+        for final in self._finals:
+            for arm, name, settings in self._settings:
+                if name not in final.get("arms", [name]):
+                    continue
+                options = {k: v for k, v in final.items() if k != "arms"}
+                for reported in expand(options, arm):
+                    plain = self._cell(arm, "final", {**settings, **reported})
+                    chosen = best(plain.group)
+                    if chosen is not None:
+                        cells.append(self._cell(arm, "final", {**settings, **chosen, **reported}))
+        return cells
+
+    def _arm_settings(
+        self, fixed: dict[str, Any], arms: dict[str, dict]
+    ) -> Iterator[tuple[str, str, dict]]:
+        """Every arm with each combination of its factors: its label, its name, its options."""
+        for name, options in arms.items():
+            table = {**fixed, **options}
+            factors = [k for k, v in table.items() if isinstance(v, (list, dict))]
+            for settings in expand(table, name):
+                differing = [f"{k} {settings[k]}" for k in factors if k != "parameters"]
+                yield ", ".join([name, *differing]), name, settings
+
+    def _cell(self, arm: str, phase: str, options: dict[str, Any]) -> Cell:
+        options = {k: v for k, v in options.items() if k != "draws"}
+        try:
+            complete = asdict(checked(Options, options))
+        except UserError as error:
+            raise UserError(f"{self.path}: {arm}: {error}") from None
+        if self.most_steps:
+            complete["steps"] = min(complete["steps"], self.most_steps)
+        config = {k: v for k, v in complete.items() if k not in VOLATILE}
+        return Cell(arm, phase, {"task": self.task_text, **config}, self.task.digest)
+
+    def _table(self, content: dict[str, Any], name: str) -> dict[str, Any]:
+        table = content.get(name, {})
+        if not isinstance(table, dict):
+            raise UserError(f"{self.path}: {name} is a table: [{name}]")
+        return table
+
+    def _only(self, table: dict[str, Any], names: tuple[str, ...], where: str) -> None:
+        for name in table:
+            if name not in names:
+                raise UserError(
+                    f"{self.path}: unknown entry {name!r} of {where}; choose from "
+                    f"{', '.join(names)}"
+                )
+
+
+def expand(table: dict[str, Any], seed: str) -> list[dict[str, Any]]:
+    """Every combination of the values of `table`'s lists; or, with ranges `{low, high}`, as many
+    random ones as `draws` says: the same for the same `seed`."""
+    draws = table.get("draws")
+    if draws is None:
+        for name, value in table.items():
+            if isinstance(value, dict):
+                raise UserError(f"{name} is a range: say how many to draw, as in draws = 8")
+        lists = [v if isinstance(v, list) else [v] for v in table.values()]
+        return [dict(zip(table, values, strict=True)) for values in itertools.product(*lists)]
+    rng = np.random.default_rng(list(seed.encode()))
+    return [{name: _draw(name, v, rng) for name, v in table.items()} for _ in range(draws)]
+
+
+def _draw(name: str, value: Any, rng: np.random.Generator) -> Any:
+    if isinstance(value, list):
+        return value[rng.integers(len(value))]
+    if not isinstance(value, dict):
+        return value
+    try:
+        low, high, logarithmic = _range(**value)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{name}: a range is {{low = 1e-4, high = 1e-2, log = true}}, not {value}"
+        ) from None
+    drawn = rng.uniform(low, high)
+    if logarithmic:
+        drawn = math.exp(rng.uniform(math.log(low), math.log(high)))
+    whole = isinstance(low, int) and isinstance(high, int)
+    return round(drawn) if whole else float(f"{drawn:.4g}")
+
+
+def _range(low: float, high: float, log: bool = False) -> tuple[float, float, bool]:
+    if not low < high or (log and low <= 0):
+        raise ValueError
+    return low, high, log
