@@ -1,0 +1,417 @@
+"""The page of a study: its numbers against ones counted by hand, and that it is sound HTML."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from functools import cache
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinykan import UserError
+from tinykan.studies import pictures
+from tinykan.studies.page import Page
+from tinykan.studies.report import build_page, write_report
+from tinykan.studies.statistics import Condition, Study, pooled_deviation
+
+HOSTILE = 'b<i>&"$x_1$|*'
+VOID = {"meta", "img", "br"}
+
+
+def png(pixels: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+TARGET = np.arange(64).reshape(8, 8) * 3
+
+
+def cell(arm: str, mse: float | None, seed: int = 0, **changes) -> dict:
+    """A complete final cell, or one that failed if it has no score."""
+    done = mse is not None
+    config = {"model": arm, "lr": 0.01, "schedule": "cosine", "batch": 4096, "seed": seed}
+    config |= {"steps": 2000, "parameters": 10000, **changes.pop("config", {})}
+    return {
+        "key": f"{arm[0]}{seed}{config['lr']}{config['steps']}{config['parameters']}",
+        "arm": arm,
+        "phase": "final",
+        "state": "complete" if done else "failed",
+        "reason": None if done else f"{arm} diverged",
+        "attempts": 1,
+        "config": config,
+        "shape": "2-8-1",
+        "parameters": 9900,
+        "scores": {"mse": mse, "psnr": -10 * np.log10(mse / 4)} if mse else None,
+        "compile_seconds": 4.0,
+        "train_seconds": 10.0 + seed if done else None,
+        "curve": [[1, 0.5, 0.1], [1000, 0.01, 5.0], [2000, mse, 10.0]] if done else [],
+        "device": "CPU",
+        "renderer": "CLANGJIT",
+        "versions": {"tinygrad": "0.13.0"},
+        "host_cores": 2,
+        "picture": None,
+        **changes,
+    }
+
+
+def study(cells: list[dict], **changes) -> dict:
+    return {
+        "format": 1,
+        "name": "test",
+        "title": "Is a & b <better>?",
+        "question": "A question with <tags> & signs.",
+        "notes": "",
+        "protocol": "P1",
+        "command": "python scripts/ablate.py studies/test.toml",
+        "study_file": "name = '<test>'  # ``` in it",
+        "score": "mse",
+        "lower_is_better": True,
+        "scores_shown": ["mse", "psnr"],
+        "baseline": None,
+        "target_picture": None,
+        "cells": cells,
+        "planned": len(cells),
+        "seconds": 600.0,
+        **changes,
+    }
+
+
+def searched(arm: str, scores: dict[float, float | None]) -> list[dict]:
+    about = {"steps": 500}
+    return [
+        cell(arm, mse, phase="search", config=about | {"lr": rate}) for rate, mse in scores.items()
+    ]
+
+
+@pytest.fixture
+def results() -> dict:
+    """a: 2, 3 and 4; b: 3, 4 and 8.3 (times 1e-4); c: 9 and 11, d: failed."""
+    cells = [
+        *searched("a", {0.001: 3e-3, 0.01: 2e-3, 0.1: None}),
+        *searched(HOSTILE, {0.01: 2e-3, 0.1: 4e-3}),
+        *(cell(HOSTILE, mse, seed) for seed, mse in enumerate((3e-4, 4e-4, 8.3e-4))),
+        *(cell("a", mse, seed) for seed, mse in enumerate((2e-4, 3e-4, 4e-4))),
+        *(cell("c", mse, seed) for seed, mse in enumerate((9e-4, 11e-4))),
+        cell("d", None),
+        cell("a", 1e-4, config={"steps": 4000}),
+        cell("c", 2e-4, config={"steps": 4000}),
+        cell("a", 7e-4, config={"parameters": 5000}),
+    ]
+    cells[5]["picture"] = png(TARGET + 30)
+    cells[8]["picture"] = png(TARGET + 6)
+    return study(cells, planned=20, target_picture=png(TARGET))
+
+
+class Reader(HTMLParser):
+    """Tags that are opened and closed in order; rows of tables; attributes; text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.attributes: list[tuple[str, str, str]] = []
+        self.headings: list[int] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.caption, self.rows = "", []
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+        elif re.fullmatch(r"h\d", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if tag == "table":
+            self.tables[self.caption] = self.rows
+
+    def handle_data(self, data):
+        if {"td", "th"} & {*self.open}:
+            self.rows[-1][-1] += data
+        elif "caption" in self.open:
+            self.caption += data
+
+
+@cache
+def _built(results: str) -> Page:
+    return build_page(json.loads(results))
+
+
+def built(results: dict) -> Page:
+    """The same study is asked for often, and its figures take seconds."""
+    return _built(json.dumps(results))
+
+
+def table(results: dict, caption: str) -> list[dict[str, str]]:
+    tables = Reader(built(results).html()).tables
+    columns, *rows = next(rows for name, rows in tables.items() if caption in name)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def test_the_ranking_has_mean_deviation_and_ties(results):
+    rows = table(results, "2,000 steps, 10,000 parameters")
+    assert [row["arm"] for row in rows] == ["a", HOSTILE, "c", "d"]
+    # Deviations with n - 1: of 2, 3, 4 it is 1; of 3, 4, 8.3 it is sqrt(15.86 / 2).
+    scores = [row["mse, ×10⁻⁴"] for row in rows]
+    assert scores == ["3.00 ± 1.00", "5.10 ± 2.82", "10.00 (9.00, 11.00)", "–"]
+    # 5.1 - 3 against sqrt((2 + 15.86) / 4) = 2.11 just ties; 10 - 3 against sqrt(4 / 3) does not.
+    assert [row["to the best"] for row in rows] == ["best", "1.70 × ≈", "3.33 ×", "–"]
+    assert [row["seeds"] for row in rows] == ["3", "3", "2", "0 of 1"]
+    assert [row["rates tried"] for row in rows] == ["3", "2", "–", "–"]
+    assert rows[0]["learnable numbers"] == "9,900 (−1.0 %)"
+    assert rows[0]["seconds"] == "11.0" and rows[0]["rate, schedule"] == "0.01, cosine"
+    psnr = -10 * np.log10(np.array([2e-4, 3e-4, 4e-4]) / 4)
+    assert rows[0]["psnr"] == f"{psnr.mean():.2f} ± {psnr.std(ddof=1):.2f}"
+
+
+def test_arms_are_compared_within_a_condition_only(results):
+    found = Study(results)
+    arms = {condition: [g.arm for g in groups] for condition, groups in found.scored.items()}
+    assert arms == {
+        Condition(4000, 10000): ["a", "c"],
+        Condition(2000, 10000): ["a", HOSTILE, "c"],
+        Condition(2000, 5000): ["a"],
+    }
+    assert list(arms) == sorted(arms, key=lambda c: (-c.steps, -c.budget))
+    # One seed each: twice the error, but nobody knows how much of it is chance.
+    rows = table(results, "4,000 steps, 10,000 parameters")
+    assert [row["to the best"] for row in rows] == ["best", "2.00 × ?"]
+    assert "With one seed each the spread is not known" in built(results).html()
+
+
+def test_a_tie_is_no_win_and_a_win_is_one():
+    def sentence(*groups: tuple[float, ...]) -> str:
+        cells = [
+            cell("ab"[i], mse, seed)
+            for i, group in enumerate(groups)
+            for seed, mse in enumerate(group)
+        ]
+        return built(study(cells)).markdown().split("## Verdict\n\n")[1].splitlines()[0]
+
+    assert sentence((2e-4, 4e-4), (3.5e-4, 4.5e-4)) == (
+        "Lowest mse: **a**, (3.00 (2.00, 4.00)) ×10⁻⁴, 2 seeds. "
+        "No clear winner: b lies within one pooled standard deviation of it."
+    )
+    assert sentence((6e-4, 6.2e-4), (2e-4, 2.1e-4)).endswith(
+        "Every other arm is behind by more than one pooled standard deviation; the next is a "
+        "(2.98 ×)."
+    )
+    assert sentence((1e-4, 2e-4)).endswith("No other arm has a score yet.")
+
+
+def test_pooled_deviation():
+    assert pooled_deviation([1.0, 3.0], [10.0]) == pytest.approx(2**0.5)
+    assert pooled_deviation([1.0, 3.0], [0.0, 4.0]) == pytest.approx(5**0.5)
+    assert pooled_deviation([1.0], [2.0]) is None
+
+
+def test_higher_scores_come_first_if_they_are_better():
+    cells = [cell("low", 4e-3), cell("high", 4e-4)]
+    rows = table(study(cells, score="psnr", lower_is_better=False), "the highest first")
+    assert [(r["arm"], r["psnr"], r["to the best"]) for r in rows] == [
+        ("high", "40.00", "best"),
+        ("low", "30.00", "−10.00 ?"),
+    ]
+
+
+def test_the_baseline_has_its_place():
+    cells = [cell("a", 1e-4), cell("b", 9e-4)]
+    baseline = {"label": "bicubic", "scores": {"mse": 5e-4}}
+    rows = table(study(cells, baseline=baseline), "the lowest first")
+    assert [row["arm"] for row in rows] == ["a", "bicubic (baseline)", "b"]
+    baseline["scores"] = {"psnr": 24.1}  # without the deciding score: after all others
+    rows = table(study(cells, baseline=baseline), "the lowest first")
+    assert [row["arm"] for row in rows] == ["a", "b", "bicubic (baseline)"]
+    assert rows[2]["psnr"] == "24.10" and rows[2]["mse, ×10⁻⁴"] == "–"
+
+
+def test_the_search_shows_every_rate_and_its_limits(results):
+    rows = table(results, "after 500 steps, seed 0")
+    assert rows == [
+        {"arm": "a", "0.001": "3.00", "0.01": "2.00", "0.1": "failed"},
+        {"arm": HOSTILE, "0.001": "", "0.01": "2.00", "0.1": "4.00"},
+    ]
+    html = built(results).html()
+    assert html.count("<td><strong>2.00</strong></td>") == 2  # the chosen ones
+    assert "beyond which a better one may lie: b&lt;i&gt;" in html  # 0.01 is its lowest
+    assert "The effort differs: from 0 to 3 runs" in html
+
+
+def test_a_search_over_more_than_the_rate_has_a_row_for_each():
+    cells = [
+        cell("a", mse, phase="search", config={"steps": 500, "schedule": schedule})
+        for schedule, mse in (("cosine", 2e-3), ("constant", 3e-3))
+    ]
+    html = built(study([*cells, cell("a", 1e-4)])).html()
+    rows = next(t for name, t in Reader(html).tables.items() if "after 500 steps" in name)[1:]
+    assert rows == [["a (schedule cosine)", "2.00"], ["a (schedule constant)", "3.00"]]
+    assert "<strong>2.00</strong>" in html and "<strong>3.00</strong>" not in html
+
+
+def test_what_is_not_done_is_said(results):
+    nameless = cell("e", 1e-9)
+    nameless["scores"]["mse"] = None  # how JSON writes a number that is not finite
+    results["cells"] += [nameless, cell("f", None, state="running", reason=None)]
+    rows = table(results, "Runs without a score")
+    assert [(row["arm"], row["reason"]) for row in rows] == [
+        ("a", "a diverged"),
+        ("d", "d diverged"),
+        ("e", "its mse is not a finite number"),
+    ]
+    text = built(results).markdown()
+    assert "20 runs, 15 complete, 3 failed, 1 running, 1 waiting; 10 minutes" in text
+    assert "The study is not finished" in text
+    assert "The study is not finished" not in built(study([cell("a", 1e-4)])).html()
+
+
+def test_every_number_can_be_traced(results):
+    rows = table(results, "Every run")
+    assert [row["key"] for row in rows] == [c["key"] for c in results["cells"]]
+    assert rows[6] | {"lr": "0.01", "steps": "2000", "seed": "1", "mse": "0.0004"} == rows[6]
+    common = {row["name"]: row["value"] for row in table(results, "The same in all runs")}
+    assert common == {
+        "schedule": "cosine",
+        "batch": "4096",
+        "device": "CPU",
+        "renderer": "CLANGJIT",
+        "cores": "2",
+        "tinygrad version": "0.13.0",
+    }
+    results["cells"][0]["versions"] = {"tinygrad": "0.13.1"}
+    assert table(results, "Every run")[0]["tinygrad version"] == "0.13.1"
+
+
+def test_the_html_is_sound_and_needs_nothing_else(results):
+    html = built(results).html()
+    page = Reader(html)
+    steps = [after - before for before, after in pairwise([0, *page.headings])]
+    assert max(steps) == 1  # no level is left out
+    tags = {tag for tag, *_ in page.attributes} | set(re.findall(r"<(\w+)", html))
+    assert not tags & {"script", "link", "iframe", "object", "i"}  # i is in the hostile name
+    for tag, name, value in page.attributes:
+        if name in ("src", "href"):
+            assert (tag, value[:22]) == ("img", "data:image/png;base64,")
+        assert name != "alt" or len(value) > 20
+    assert not re.search(r"url\(|@import", html)
+    assert html.count("<img") == html.count(" alt=") > 8
+    assert html.count("<th ") == len(re.findall('<th scope="(?:row|col)"', html))
+    assert "Is a &amp; b &lt;better&gt;?" in html and "name = &#x27;&lt;test&gt;" in html
+
+
+def test_notes_are_markdown_and_nothing_more():
+    notes = "One **two** `a<b`\nand [three](https://example.org/?a=1&b=2).\n\n- *four*\n- <b>\n\n"
+    notes += "[five](javascript:alert)"
+    html = built(study([], notes=notes)).html()
+    assert "<p>One <strong>two</strong> <code>a&lt;b</code>\nand <a href=" in html
+    assert "<p>[five](javascript:alert)</p>" in html
+    assert 'href="https://example.org/?a=1&amp;b=2">three</a>' in html
+    assert "<li><em>four</em></li>\n<li>&lt;b&gt;</li>" in html
+    assert notes in built(study([], notes=notes)).markdown()
+
+
+def test_markdown_escapes_and_names_pictures_that_exist(results, tmp_path):
+    write_report(results, tmp_path / "new")
+    text = (tmp_path / "new" / "README.md").read_text()
+    assert text.startswith("# Is a \\& b \\<better\\>?\n")
+    assert r"| b\<i\>\&" in text and r"\|\* |" in text
+    assert "````\nname = '<test>'  # ``` in it\n````" in text
+    named = re.findall(r"^!\[.*\]\((.*?\.png)\)$", text, re.MULTILINE)
+    files = {path.name for path in (tmp_path / "new").iterdir()}
+    assert len(named) > 8 and files == {*named, "README.md", "report.html"}
+    for name in named:
+        with Image.open(tmp_path / "new" / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 1
+    for row in re.findall(r"^\| .*", text, re.MULTILINE):
+        assert row.endswith(" |")
+
+
+def test_the_same_results_give_the_same_bytes(results, tmp_path):
+    for folder in ("one", "two"):
+        write_report(json.loads(json.dumps(results)), tmp_path / folder)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_error_maps_share_a_scale_and_captions_have_numbers(results):
+    html = built(results).html()
+    assert f"mean error {6 / 255:.2%}" in html and f"mean error {30 / 255:.2%}" in html
+    error = pictures.errors(pictures.decode(png(TARGET + 6), "a"), np.stack([TARGET] * 3, axis=-1))
+    assert error == pytest.approx(6 / 255)
+    assert pictures.common_limit([error, 5 * error]) == pytest.approx(30 / 255)
+    with Image.open(io.BytesIO(pictures.pair(np.zeros((8, 8, 3), np.uint8), error, 1.0))) as pair:
+        assert pair.size == (808, 400)  # of 8 pixels, 50 times as large, with a gap
+        left, right = (np.asarray(pair)[200, x].astype(int) for x in (200, 600))
+        assert left.max() == 0 and 0 < right.max() < 40  # black, and the dark end of the scale
+    other = study([cell("a", 1e-4, picture=png(np.zeros((4, 4))))], target_picture=png(TARGET))
+    assert "mean error" not in built(other).html()  # the sizes differ
+
+
+@pytest.mark.parametrize(
+    "cells", [[], [cell("a", None)], [cell("a", None, state="waiting", device=None)]]
+)
+def test_a_study_that_has_barely_begun_is_reported(cells, tmp_path):
+    cells = [c | {"config": c["config"] | {"lr": None}} for c in cells]
+    write_report(study(cells, planned=5), tmp_path)
+    assert "No final run is complete yet." in (tmp_path / "README.md").read_text()
+    assert Reader((tmp_path / "report.html").read_text())
+
+
+def broken(change) -> dict:
+    results = study([cell("a", 1e-4)])
+    change(results)
+    return results
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(format=2), "no study results of format 1, but 2"),
+        (lambda r: r.pop("title"), "the study has title None; it must be str"),
+        (lambda r: r["cells"][0].pop("arm"), "cell 0 has arm None"),
+        (lambda r: r["cells"][0]["config"].update(steps="many"), "has steps 'many'"),
+        (lambda r: r["cells"][0].update(state="odd"), "'odd'; allowed are search or final, and"),
+        (lambda r: r["cells"][0].update(train_seconds=None), "which is complete, has train_sec"),
+        (lambda r: r["cells"][0].update(curve=[[1, 2]]), r"\[1, 2\] on its curve is not"),
+        (lambda r: r["cells"][0].update(picture="AAAA"), "not a PNG in base64"),
+        (lambda r: r.update(target_picture="é"), "picture of the target is not a PNG"),
+        (lambda r: r.update(baseline={"label": "b"}), "the baseline has scores None"),
+        (lambda r: r["cells"].append(7), "cell 1 is 7, not a table"),
+    ],
+)
+def test_results_that_are_none_end_in_one_line(change, message, tmp_path):
+    results = broken(change)
+    if "target" in message:
+        results["cells"][0]["picture"] = png(TARGET)
+    with pytest.raises(UserError, match=message) as caught:
+        write_report(results, tmp_path / "out")
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_the_script(script, results, tmp_path):
+    result = script("report.py", tmp_path)
+    assert result.returncode == 1 and "results.json: No such file" in result.stderr
+    for content in ("{", "[1]", "\N{NO-BREAK SPACE}"):
+        (tmp_path / "results.json").write_text(content)
+        result = script("report.py", tmp_path)
+        assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+        assert "results.json" in result.stderr
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    result = script("report.py", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{tmp_path / 'report.html'} and {tmp_path / 'README.md'}\n"
+    assert (tmp_path / "report.html").read_text() == built(results).html()
+    assert "the folder with results.json" in script("report.py", "--help").stdout

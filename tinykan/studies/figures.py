@@ -1,0 +1,294 @@
+"""A study's figures (matplotlib, the `demo` extra), each as the bytes of a PNG with two pixels for
+each that it is to be wide. An arm has the same colour, line and marker in all of them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinykan.errors import UserError
+from tinykan.studies.statistics import Condition, Group, Study, deviation
+
+try:
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+except ImportError:
+    raise UserError(
+        "figures need matplotlib; install it with: pip install 'tinykan[demo]'"
+    ) from None
+
+# Paul Tol's "muted" scheme, which the colour-blind can tell apart, without its palest, and black.
+COLOURS = (
+    *("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499"),
+    "#000000",
+)
+LINES = ("-", "--", "-.", ":")
+MARKERS = "osD^vPXp<>"
+INK, SOFT, LINK, FAINT = "#1c1d21", "#5c606b", "#b4b8c2", "#dcdee3"
+WIDTH = 5.4  # inches; the text is to be legible on a telephone
+EARLY = 0.03  # the share of training whose losses may leave the figure: they are a hundred times
+# those at the end, which is what is to be seen
+SETTINGS: Any = {
+    "font.family": "DejaVu Sans",  # which comes with matplotlib
+    "font.size": 10,
+    "axes.edgecolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Of an arm. The lists have no common divisor, so that 36 arms differ."""
+
+    number: int
+
+    @property
+    def colour(self) -> str:
+        return COLOURS[self.number % len(COLOURS)]
+
+    @property
+    def line(self) -> str:
+        return LINES[self.number % len(LINES)]
+
+    @property
+    def marker(self) -> str:
+        return MARKERS[self.number % len(MARKERS)]
+
+
+def looks(study: Study) -> dict[str, Look]:
+    return {arm: Look(number) for number, arm in enumerate(study.arms)}
+
+
+def draw_scores(study: Study, ranking: list[Group]) -> bytes:
+    """A row for each arm: a dot for each seed, the mean as a bar; behind them, what ties with the
+    best."""
+    best, look = ranking[0], looks(study)
+    with matplotlib.rc_context(SETTINGS):
+        figure, axis = _canvas(1.1 + 0.33 * len(ranking))
+        for row, group in enumerate(ranking):
+            values, style = group.values(study.score), look[group.arm]
+            axis.plot(
+                values,
+                [row] * len(values),
+                style.marker,
+                color=style.colour,
+                markersize=6.5,
+                alpha=0.75,
+                markeredgewidth=0,
+            )
+            axis.plot([group.mean(study.score)] * 2, [row - 0.33, row + 0.33], color=INK, lw=1.6)
+            if study.standing(group, best) == "tied":
+                axis.axhspan(row - 0.5, row + 0.5, color="#e8eef6", lw=0, zorder=0)
+        axis.axhspan(-0.5, 0.5, color="#e8eef6", lw=0, zorder=0)
+        _draw_baseline(study, axis)
+        axis.set_yticks(range(len(ranking)), [_literal(group.arm) for group in ranking])
+        axis.set_ylim(len(ranking) - 0.5, -0.5)
+        axis.tick_params(axis="y", length=0)
+        axis.set_xlabel(study.score)
+        _scale(axis, "x", _is_error(study, ranking))
+        axis.grid(True, axis="x", color=FAINT, lw=0.7)
+        return _png(figure)
+
+
+def draw_cost(study: Study, groups: list[Group], cost: str) -> bytes:
+    """Mean score against the "seconds" of training or the learnable "parameters", a point for each
+    arm and condition with its deviation; the front is what nothing cheaper surpasses. Points of one
+    arm that differ in that cost's condition only are joined."""
+    look = looks(study)
+
+    def price(group: Group) -> float:
+        return group.seconds if cost == "seconds" else group.complete[0]["parameters"]
+
+    def joined(condition: Condition) -> int:
+        return condition.budget if cost == "seconds" else condition.steps
+
+    points = sorted(groups, key=lambda g: (price(g), study.order(g.mean(study.score))))
+    prices = [price(group) for group in points]
+    means = [group.mean(study.score) for group in points]
+    arms = [arm for arm in study.arms if any(group.arm == arm for group in points)]
+    with matplotlib.rc_context(SETTINGS):
+        figure, axis = _canvas(4.2 + 0.2 * -(-len(arms) // 3))
+        for series in dict.fromkeys((g.arm, joined(g.condition)) for g in points):
+            own = [i for i, g in enumerate(points) if (g.arm, joined(g.condition)) == series]
+            style = look[series[0]]
+            axis.errorbar(
+                [prices[i] for i in own],
+                [means[i] for i in own],
+                [deviation(points[i].values(study.score)) or 0.0 for i in own],
+                fmt=style.marker + "-",
+                color=style.colour,
+                markersize=7,
+                elinewidth=1.2,
+                lw=0.5,
+            )
+        front = [
+            i
+            for i, mean in enumerate(means)
+            if all(study.better(mean, earlier) for earlier in means[:i])
+        ]
+        _scale(axis, "x", max(prices) > 3 * min(prices) > 0)
+        _scale(axis, "y", _is_error(study, groups))
+        right = axis.get_xlim()[1]
+        axis.plot(
+            [*(prices[i] for i in front), right],
+            [*(means[i] for i in front), means[front[-1]]],
+            color=SOFT,
+            lw=5,
+            alpha=0.25,
+            drawstyle="steps-post",
+            zorder=0,
+            solid_joinstyle="miter",
+        )
+        axis.set_xlim(right=right)
+        axis.set(
+            xlabel="seconds of training" if cost == "seconds" else "learnable numbers",
+            ylabel=study.score,
+        )
+        axis.grid(True, color=FAINT, lw=0.7)
+        handles = [
+            Line2D([], [], color=look[a].colour, marker=look[a].marker, ls="", label=_literal(a))
+            for a in arms
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        return _png(figure)
+
+
+def draw_curves(study: Study, ranking: list[Group], against: str) -> bytes:
+    """The loss in the course of training against "steps" or "seconds": the mean over the seeds, and
+    a band from the least to the greatest."""
+    look, ends, highest = looks(study), [], []
+    with matplotlib.rc_context(SETTINGS):
+        figure, axis = _canvas(max(4.4, 0.9 + 0.19 * len(ranking)))
+        for group in ranking:
+            curves = [np.array(c["curve"], float) for c in group.complete if c["curve"]]
+            if not curves:
+                continue
+            style, steps = look[group.arm], curves[0][:, 0]
+            # Seeds may have stopped at different steps and took different times.
+            losses = np.array([np.interp(steps, c[:, 0], c[:, 1]) for c in curves])
+            seconds = np.mean([np.interp(steps, c[:, 0], c[:, 2]) for c in curves], axis=0)
+            x, mean = steps if against == "steps" else seconds, losses.mean(axis=0)
+            axis.fill_between(
+                x, losses.min(axis=0), losses.max(axis=0), color=style.colour, alpha=0.15, lw=0
+            )
+            axis.plot(x, mean, style.line, color=style.colour, lw=1.4)
+            ends.append((float(x[-1]), float(mean[-1]), group.arm))
+            highest.append(np.nanmax(mean[steps >= EARLY * steps[-1]]))
+        axis.set_yscale("log")
+        axis.set_ylim(top=1.5 * max(highest))
+        axis.set(xlabel="step" if against == "steps" else "seconds of training")
+        axis.set_ylabel("training loss")
+        axis.set_xlim(0, max(x for x, *_ in ends))
+        axis.grid(True, color=FAINT, lw=0.7)
+        _label_ends(axis, ends, look)
+        return _png(figure)
+
+
+def _label_ends(axis: Axes, ends: list[tuple[float, float, str]], look: dict[str, Look]) -> None:
+    """The names of lines in the right margin, in the order in which the lines end, each tied to its
+    end and at a distance from the next."""
+    to_axes = axis.transScale + axis.transLimits
+    places: list[tuple[float, float, str]] = []
+    for *point, arm in ends:
+        x, y = to_axes.transform(point)
+        places.append((float(x), float(y), arm))
+    places.sort(key=lambda place: place[1])
+    heights = [height for _, height, _ in places]
+    gap = min(0.048, 1 / max(1, len(ends) - 1))
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    for i in reversed(range(len(heights))):
+        heights[i] = min(heights[i], 1 - gap * (len(heights) - 1 - i))
+    for (x, y, arm), height in zip(places, heights, strict=True):
+        style = look[arm]
+        free: Any = {"transform": axis.transAxes, "clip_on": False}
+        mark: Any = {"color": style.colour, "marker": style.marker, "ms": 4.5, **free}
+        axis.plot([x, 1.03], [y, height], color=LINK, lw=0.7, zorder=0, **free)
+        axis.plot([x], [y], **mark)
+        axis.plot([1.04, 1.08, 1.12], [height] * 3, style.line, lw=1.4, markevery=[1], **mark)
+        axis.annotate(
+            _literal(arm), (1.14, height), xycoords="axes fraction", va="center", fontsize=9
+        )
+
+
+def draw_error_scale(limit: float, size: tuple[int, int], colours: str) -> np.ndarray:
+    """The colour bar of error maps, as pixels `[height, width, 3]` of that (width, height)."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(size[0] / 200, size[1] / 200))
+        figure.set_facecolor("white")
+        axis = figure.add_axes((0.16, 0.64, 0.68, 0.14))
+        ramp = np.linspace(0, 1, 256)[None]
+        axis.imshow(ramp, cmap=colours, aspect="auto", extent=(0, limit, 0, 1))
+        axis.set_xticks([0, limit], ["0", f"≥ {limit:.1%}"], fontsize=9)
+        axis.set(yticks=[])
+        axis.set_xlabel("absolute error,\nshare of the full range", fontsize=9)
+        canvas = FigureCanvasAgg(figure)
+        figure.dpi = 200
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _canvas(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _is_error(study: Study, groups: list[Group]) -> bool:
+    """Whether a logarithmic scale suits the scores."""
+    values = [value for group in groups for value in group.values(study.score)]
+    return study.lower_is_better and min(values) > 0
+
+
+def _draw_baseline(study: Study, axis: Axes) -> None:
+    baseline = study.results["baseline"]
+    if baseline and study.score in baseline["scores"]:
+        axis.axvline(baseline["scores"][study.score], color=SOFT, ls="--", lw=1.2)
+        axis.annotate(
+            _literal(baseline["label"]),
+            (baseline["scores"][study.score], 1),
+            (0, 3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=SOFT,
+        )
+
+
+def _scale(axis: Axes, which: str, logarithmic: bool) -> None:
+    """Logarithmic scales are labelled at 1, 2 and 5 times a power of ten: many span less than a
+    power."""
+    if logarithmic:
+        getattr(axis, f"set_{which}scale")("log")
+        scale = getattr(axis, f"{which}axis")
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        scale.set_minor_formatter(NullFormatter())
+
+
+def _literal(text: str) -> str:
+    """Without matplotlib's mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    # matplotlib would name its version in the file.
+    figure.savefig(file, format="png", dpi=192, metadata={"Software": None})
+    return file.getvalue()
