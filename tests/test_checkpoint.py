@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import limited, mutated
+from conftest import DENSE_BASES, limited, mutated
 from tinygrad import Tensor
 
 from tinykan import (
     KAN,
     MLP,
+    RBF,
     BSpline,
     CheckpointError,
     EdgeTanhNetwork,
+    Fourier,
     Gaussian,
     KANLayer,
     Linear,
@@ -20,6 +22,7 @@ from tinykan import (
     Polynomial,
     Sines,
     Siren,
+    Wavelet,
     load,
     save,
 )
@@ -30,6 +33,10 @@ MODELS = {
     "mixed": lambda: KAN([2, 3, 1], [Polynomial(3), Linear()], activation="tanh", base="tanh"),
     "knots": lambda: Network([KANLayer(2, 3, BSpline(5, 3, knots=KNOTS)), KANLayer(3, 1)]),
     "gaussian": lambda: MLP([8, 3, 2], "relu", encoding=Gaussian(2, 4, seed=7)),
+    "dense bases": lambda: KAN([2, 2, 2, 2, 2, 1], DENSE_BASES),
+    "options": lambda: KAN(
+        [2, 2, 2, 1], [RBF(3, (0.0, 1.0)), Fourier(2, 3.5), Wavelet(2, "morlet")], base=None
+    ),
     "siren": lambda: Siren([2, 5, 1]),
     "edge tanh": lambda: EdgeTanhNetwork([4, 3, 1], degree=3, encoding=Sines(2, 2)),
 }

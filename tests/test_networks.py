@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import DENSE_BASES
 from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor
@@ -22,6 +23,8 @@ from tinykan import (
     Sines,
     Siren,
     UserError,
+    batches,
+    fit,
     parameter_count,
     widths_for,
 )
@@ -82,6 +85,15 @@ def test_widths_meet_the_budget(parameters, depth, in_features, basis):
 def test_every_model_meets_the_budget(name, parameters):
     model = build(name, 2, 1, parameters, 2, encoding=Sines(2, 4))
     assert abs(parameter_count(model) - parameters) <= 0.02 * parameters
+
+
+@pytest.mark.parametrize("basis", DENSE_BASES, ids=repr)
+def test_a_few_steps_lower_the_loss(basis):
+    x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+    model = KAN([1, 4, 1], basis)
+    sample = batches(x, np.sin(3 * x))
+    losses = fit(model, sample, steps=20, learning_rate=0.02, progress=False).losses
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_predictor_takes_any_number_of_points():
