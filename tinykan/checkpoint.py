@@ -87,6 +87,7 @@ def _describe(model: Network) -> dict[str, Any]:
         ],
         "activation": model.activation,
         "encoding": None if model.encoding is None else _plain(model.encoding),
+        "norm": model.norm,
     }
 
 
@@ -119,7 +120,8 @@ def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
                 options["basis"], BASES, state.get(f"layers.{index}.basis.knots")
             )
         layers.append(kind(**options))
-    return Network(layers, description["activation"], encoding)
+    # Files from before there were norms have none.
+    return Network(layers, description["activation"], encoding, description.get("norm"))
 
 
 def _object(fields: dict, kinds: dict, knots: Tensor | None = None):
