@@ -13,8 +13,17 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-import tinykan  # noqa: F401  (selects the device before any tensor is made)
+import tinykan  # selects the device before any tensor is made
 from tinykan import device
+
+# One of each kind whose functions are all non-zero.
+DENSE_BASES = [
+    tinykan.Polynomial(3),
+    tinykan.RBF(4),
+    tinykan.Chebyshev(4),
+    tinykan.Fourier(2),
+    tinykan.Wavelet(2),
+]
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,16 +1,18 @@
-"""Bases against SciPy, pykan's own numbers, finite differences and the properties of B-splines."""
+"""Bases against NumPy, SciPy, pykan's own numbers, finite differences and their own properties."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import needs_float64
+from conftest import DENSE_BASES, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline as SciPyBSpline
+from scipy.special import eval_chebyt
 from tinygrad import Tensor, dtypes
 
-from tinykan import BSpline, Linear, Polynomial, UserError
+from tinykan import RBF, BSpline, Chebyshev, Fourier, Linear, Polynomial, UserError, Wavelet
+from tinykan.dense_bases import WAVELETS
 
 CASES = {"g5k3": 3, "g3k2": 2, "g20k3": 3, "g4k1": 1, "g6k5": 5, "g8k3_nonuniform": 3}
 
@@ -112,6 +114,13 @@ def test_pykan_golden_bases_in_float32(golden, case):
         Polynomial(5),
         *[BSpline(4, k) for k in range(1, 6)],
         BSpline(4, 3, knots=np.cumsum([0.3] * 3 + [0.5, 0.2, 0.9, 0.3] + [0.2] * 4) - 1.5),
+        RBF(2),
+        RBF(9, (-0.5, 2.0)),
+        Chebyshev(1),
+        Chebyshev(7),
+        Fourier(3),
+        Fourier(1, 0.7),
+        *[Wavelet(2, kind) for kind in WAVELETS],
     ],
     ids=repr,
 )
@@ -132,6 +141,67 @@ def test_gradient_is_the_derivative_of_the_value(basis):
     numeric = (value(x + step) - value(x - step)) / (2 * step)
     # Central differences: step^2 times a third derivative of order 10^3 at most.
     np.testing.assert_allclose(total.gradient(tensor)[0].numpy()[:, 0], numeric, atol=1e-6)
+
+
+def gaussians(x: np.ndarray, centres: int, low: float, high: float) -> np.ndarray:
+    places = np.linspace(low, high, centres)
+    return np.exp(-(((x[:, None] - places) / (places[1] - places[0])) ** 2))
+
+
+def wavelets(x: np.ndarray, levels: int, mother) -> np.ndarray:
+    columns = []
+    for level in range(levels):
+        edges = np.linspace(-1, 1, 2**level + 1)
+        columns += [mother(2**level * (x - c)) for c in (edges[1:] + edges[:-1]) / 2]
+    return np.stack(columns, -1)
+
+
+def waves(x: np.ndarray, frequencies: int, period: float) -> np.ndarray:
+    angles = 2 * np.pi / period * x[:, None] * np.arange(1, frequencies + 1)
+    return np.concatenate([np.sin(angles), np.cos(angles)], -1)
+
+
+FORMULAS = {
+    RBF(8): lambda x: gaussians(x, 8, -1, 1),
+    RBF(3, (2.0, 5.0)): lambda x: gaussians(x, 3, 2, 5),
+    Chebyshev(9): lambda x: eval_chebyt(np.arange(1, 10), np.tanh(x)[:, None]),
+    Fourier(6): lambda x: waves(x, 6, 2),
+    Fourier(2, 2 * np.pi): lambda x: waves(x, 2, 2 * np.pi),
+    Wavelet(4): lambda x: wavelets(
+        x, 4, lambda u: 2 / np.sqrt(3) / np.pi**0.25 * (1 - u**2) * np.exp(-(u**2) / 2)
+    ),
+    Wavelet(3, "morlet"): lambda x: wavelets(x, 3, lambda u: np.cos(5 * u) * np.exp(-(u**2) / 2)),
+    Wavelet(3, "dog"): lambda x: wavelets(x, 3, lambda u: -u * np.exp(-(u**2) / 2)),
+}
+
+
+@pytest.mark.parametrize("kind", [pytest.param("float64", marks=needs_float64), "float32"])
+@pytest.mark.parametrize("basis", FORMULAS, ids=repr)
+def test_dense_bases_follow_their_formulas(basis, kind):
+    x = np.random.default_rng(0).uniform(-3, 3, 300).astype(kind)
+    x[:4] = -1, 1, 0, 40
+    values = basis(Tensor(x, dtype=getattr(dtypes, kind)).unsqueeze(-1)).numpy()[:, 0]
+    expected = FORMULAS[basis](x.astype(float))
+    # Arguments up to 6 pi * 40, of the 6th frequency, known to half a unit in their last place; and
+    # slopes up to 9^2, of the 9th polynomial, times the rounding of tanh.
+    tolerance = (400 if isinstance(basis, Fourier) else 100) * np.finfo(kind).eps
+    np.testing.assert_allclose(values, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("basis", [*DENSE_BASES[1:], *[Wavelet(6, k) for k in WAVELETS]], ids=repr)
+def test_dense_bases_of_extreme_numbers(basis):
+    x = Tensor([[1e30], [-1e30], [1e4], [-30.0], [float("nan")]])
+    for values in (basis(x).numpy(), basis.derivative(x).numpy()):
+        assert np.isfinite(values[:4]).all() and np.isnan(values[4]).all()
+        if basis.domain:
+            assert (values[:4] == 0).all()
+
+
+@given(x=st.lists(st.floats(-1e6, 1e6, width=32), min_size=8, max_size=8))
+def test_chebyshev_and_fourier_stay_between_minus_one_and_one(x):
+    for basis in (Chebyshev(12), Fourier(6)):
+        # The recurrences' roundings add up, as fast as the square of the degree.
+        assert np.abs(basis(Tensor(x).unsqueeze(-1)).numpy()).max() <= 1 + 1e-5
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
@@ -193,7 +263,10 @@ def test_outside_marks_what_leaves_the_domain():
     np.testing.assert_array_equal(BSpline(5, 3).outside(x).numpy(), expected)
     by_knots = BSpline(5, 3, knots=uniform_knots(5, 3))
     np.testing.assert_array_equal(by_knots.outside(x * 0.999).numpy(), expected)
-    assert not Linear().outside(x).numpy().any()
+    for basis in (RBF(3), Wavelet(2)):
+        np.testing.assert_array_equal(basis.outside(x).numpy(), expected)
+    for basis in (Linear(), Chebyshev(), Fourier()):
+        assert not basis.outside(x).numpy().any()
 
 
 @pytest.mark.parametrize(
@@ -209,6 +282,14 @@ def test_outside_marks_what_leaves_the_domain():
         (lambda: BSpline(1, 1, knots=np.array([0.0, 2.0, 1.0, 3.0])), "must not decrease"),
         (lambda: BSpline(1, 1, knots=np.array([0.0, 1.0, np.nan, 3.0])), "finite"),
         (lambda: Polynomial(0), "degree 0"),
+        (lambda: RBF(1), "centres 1 .* from 2 to 64"),
+        (lambda: RBF(8, (1.0, 1.0)), "domain"),
+        (lambda: Chebyshev(0), "degree 0"),
+        (lambda: Fourier(33), "frequencies 33"),
+        (lambda: Fourier(3, 0.0), "period 0.0"),
+        (lambda: Fourier(3, float("inf")), "period inf"),
+        (lambda: Wavelet(7), "levels 7"),
+        (lambda: Wavelet(3, "haar"), "unknown wavelet 'haar'; choose from mexican_hat, morlet"),
         (
             lambda: BSpline(5, 3, knots=np.stack([uniform_knots(5, 3)] * 2))(Tensor.zeros(1, 3)),
             "2 inputs",

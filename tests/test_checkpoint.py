@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
-from conftest import limited, mutated
+from conftest import DENSE_BASES, limited, mutated
 from tinygrad import Tensor
 
 from tinykan import (
     KAN,
     MLP,
+    RBF,
     BSpline,
+    Chebyshev,
     CheckpointError,
     EdgeTanhNetwork,
+    Fourier,
     Gaussian,
     KANLayer,
     Linear,
@@ -20,6 +25,8 @@ from tinykan import (
     Polynomial,
     Sines,
     Siren,
+    Wavelet,
+    files,
     load,
     save,
 )
@@ -30,6 +37,11 @@ MODELS = {
     "mixed": lambda: KAN([2, 3, 1], [Polynomial(3), Linear()], activation="tanh", base="tanh"),
     "knots": lambda: Network([KANLayer(2, 3, BSpline(5, 3, knots=KNOTS)), KANLayer(3, 1)]),
     "gaussian": lambda: MLP([8, 3, 2], "relu", encoding=Gaussian(2, 4, seed=7)),
+    "dense bases": lambda: KAN([2, 2, 2, 2, 2, 1], DENSE_BASES),
+    "options": lambda: KAN(
+        [2, 2, 2, 1], [RBF(3, (0.0, 1.0)), Fourier(2, 3.5), Wavelet(2, "morlet")], base=None
+    ),
+    "norm": lambda: KAN([2, 3, 3, 1], Chebyshev(2), activation="tanh", norm="layer"),
     "siren": lambda: Siren([2, 5, 1]),
     "edge tanh": lambda: EdgeTanhNetwork([4, 3, 1], degree=3, encoding=Sines(2, 2)),
 }
@@ -46,13 +58,23 @@ def test_a_loaded_model_computes_the_same(tmp_path, name):
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+def test_a_file_from_before_there_were_norms_has_none(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(KAN([2, 3, 1]), path)
+    arrays, metadata = files.unpack(path.read_bytes())
+    description = json.loads(metadata["tinykan"])
+    assert description.pop("norm", "missing") is None
+    path.write_bytes(files.pack(arrays, metadata | {"tinykan": json.dumps(description)}))
+    assert load(path).norm is None
+
+
 def test_damaged_and_foreign_files_are_one_line(tmp_path):
     from tinygrad.nn.state import safe_save
 
     whole = tmp_path / "whole.safetensors"
     save(KAN([2, 3, 1]), whole)
     content = whole.read_bytes()
-    files = {
+    damaged = {
         "cut": content[:-200],
         "header only": content[:40],
         "empty": b"",
@@ -62,9 +84,9 @@ def test_damaged_and_foreign_files_are_one_line(tmp_path):
         "newer": content.replace(b'\\"format\\": 2', b'\\"format\\": 9'),
     }
     safe_save({"weight": Tensor.ones(3)}, str(tmp_path / "foreign"))
-    for name, data in files.items():
+    for name, data in damaged.items():
         (tmp_path / name).write_bytes(data)
-    for name in (*files, "foreign", "missing"):
+    for name in (*damaged, "foreign", "missing"):
         with pytest.raises(CheckpointError) as error:
             load(tmp_path / name)
         assert "\n" not in str(error.value), name

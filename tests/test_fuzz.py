@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from tinygrad import Tensor, dtypes
 
-from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError, batches, fit
+from tinykan import (
+    KAN,
+    RBF,
+    BSpline,
+    Chebyshev,
+    Fourier,
+    KANLayer,
+    Polynomial,
+    UserError,
+    Wavelet,
+    batches,
+    fit,
+)
 from tinykan.cli import parse
 from tinykan.images import load_image
 
@@ -105,6 +117,10 @@ def test_bases_and_layers_refuse_odd_arguments_in_one_line(first, second):
         lambda: BSpline(first, second),
         lambda: BSpline(3, 3, (first, second)),
         lambda: Polynomial(first),
+        lambda: RBF(first, second),
+        lambda: Chebyshev(first),
+        lambda: Fourier(first, second),
+        lambda: Wavelet(first, second),
         lambda: KANLayer(first, second),
         lambda: KANLayer(2, 2, base=first, initialiser=second),
     ):

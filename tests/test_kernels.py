@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import DENSE_BASES
 from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
@@ -69,6 +70,15 @@ def test_sizes_that_no_tile_divides(batch, inputs, outputs, intervals):
     rng = np.random.default_rng(batch)
     layer = KANLayer(inputs, outputs, BSpline(intervals, 3), bias=batch % 2 == 0, rng=rng)
     assert_paths_agree(layer, rng.uniform(-1.5, 1.5, (batch, inputs)).astype(np.float32))
+
+
+@needs_dense_kernels
+@pytest.mark.parametrize("basis", DENSE_BASES, ids=repr)
+@pytest.mark.parametrize("base", ["silu", None])
+def test_dense_bases_match_the_plain_path(basis, base):
+    rng = np.random.default_rng(0)
+    layer = KANLayer(4, 5, basis, base=base, rng=rng)
+    assert_paths_agree(layer, rng.uniform(-2.5, 2.5, (6, 4)).astype(np.float32))
 
 
 @needs_kernels

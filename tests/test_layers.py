@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import needs_float64
+from conftest import DENSE_BASES, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
@@ -66,6 +66,10 @@ LAYERS = {
     ),
     "quadratic": lambda rng: KANLayer(3, 4, Polynomial(2), base="tanh", rng=rng),
     "dense": lambda rng: KANLayer(3, 4, Linear(), base=None, spline_weight=False, rng=rng),
+    **{
+        type(basis).__name__: lambda rng, basis=basis: KANLayer(3, 4, basis, rng=rng)
+        for basis in DENSE_BASES[1:]
+    },
     "edge tanh": lambda rng: EdgeTanh(3, 4, rng=rng),
 }
 
@@ -140,6 +144,14 @@ def test_initial_scale_follows_fan_in(name):
     few, many = (draw(np.random.default_rng(0), (n, 3, n)).std() for n in (16, 256))
     power = 1.0 if name == "siren-first" else 0.5
     assert few / many == pytest.approx(16**power, rel=0.1)
+
+
+@pytest.mark.parametrize("basis", [BSpline(), *DENSE_BASES], ids=repr)
+def test_the_first_output_is_about_as_large_as_the_input(basis):
+    """Layers of unit variance and layers of the inputs' own are a factor of 1.7 apart."""
+    x = np.random.default_rng(0).uniform(-1, 1, (64, 32)).astype(np.float32)
+    y = KANLayer(32, 32, basis, rng=np.random.default_rng(1))(Tensor(x)).numpy()
+    assert 0.4 < y.std() / x.std() < 2
 
 
 def test_the_seed_fixes_the_start():

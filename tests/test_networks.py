@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import DENSE_BASES, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 
 from tinykan import (
     KAN,
@@ -22,10 +23,13 @@ from tinykan import (
     Sines,
     Siren,
     UserError,
+    batches,
+    fit,
     parameter_count,
     widths_for,
 )
 from tinykan.models import MODELS, ModelOptions, build
+from tinykan.networks import layer_norm
 
 
 def built(**options) -> Network:
@@ -102,6 +106,61 @@ def test_layers_of_several_bases():
     assert all(la.base is None and la.spline_weight is not None for la in scaled.layers)
 
 
+@pytest.mark.parametrize("basis", DENSE_BASES, ids=repr)
+def test_a_few_steps_lower_the_loss(basis):
+    x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+    model = KAN([1, 4, 1], basis)
+    sample = batches(x, np.sin(3 * x))
+    losses = fit(model, sample, steps=20, learning_rate=0.02, progress=False).losses
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_layer_norm_between_the_layers():
+    model = KAN([2, 5, 4, 1], Linear(), base=None, activation="tanh", norm="layer")
+    assert "norm='layer'" in repr(model)
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    first, *inputs, output = (v.numpy() for v in model.trace(Tensor(x)))
+    np.testing.assert_array_equal(first, x)
+    previous = x
+    for layer, found in zip(model.layers[:-1], inputs, strict=True):
+        nodes = np.tanh(layer(Tensor(previous)).numpy())
+        deviation = np.sqrt(nodes.var(-1, keepdims=True) + 1e-5)
+        expected = (nodes - nodes.mean(-1, keepdims=True)) / deviation
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        previous = found
+    np.testing.assert_allclose(output, model.layers[-1](Tensor(previous)).numpy(), atol=1e-6)
+
+
+@needs_float64
+def test_the_gradient_of_layer_norm():
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(5, 4)), rng.normal(size=(5, 4))
+    tensor = Tensor(x, dtype=dtypes.float64)
+    total = (layer_norm(tensor) * Tensor(weights, dtype=dtypes.float64)).sum()
+    found = total.gradient(tensor)[0].numpy()
+
+    def value(x: np.ndarray) -> float:
+        centred = x - x.mean(-1, keepdims=True)
+        spread = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return float((weights * centred / spread).sum())
+
+    for at in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[at] = 1e-5
+        # Central differences in float64: 1e-10 of curvature and 1e-11 of rounding.
+        numeric = (value(x + step) - value(x - step)) / 2e-5
+        assert found[at] == pytest.approx(numeric, rel=1e-6, abs=1e-8)
+
+
+def test_layer_norm_of_equal_features_and_of_one():
+    x = Tensor([[3.0, 3.0, 3.0], [0.0, 0.0, 0.0]])
+    y = layer_norm(x)
+    assert (y.numpy() == 0).all() and np.isfinite((y * x).sum().gradient(x)[0].numpy()).all()
+    np.testing.assert_array_equal(layer_norm(x[:, :1]).numpy(), [[3], [0]])
+    model = KAN([1, 1, 1], norm="layer")  # whose hidden feature still carries its input
+    assert np.ptp(model(Tensor([[-0.5], [0.5]])).numpy()) > 0
+
+
 def test_predictor_takes_any_number_of_points():
     model = MLP([2, 3, 1])
     x = np.random.default_rng(0).uniform(-1, 1, (10, 2)).astype(np.float32)
@@ -131,6 +190,8 @@ def test_predictor_takes_any_number_of_points():
         (lambda: built(basis="Linear, Linear, Linear, Linear"), "names 4 bases; at most three"),
         (lambda: built(model="edge-tanh", basis="BSpline"), "takes one Polynomial"),
         (lambda: built(model="edge-tanh", base="silu"), "edge-tanh has no base function"),
+        (lambda: KAN([2, 1], norm="batch"), "unknown norm 'batch'; choose from layer"),
+        (lambda: build("foo", 2, 1, 1000, 2), "unknown model 'foo'; choose from tanh"),
         (lambda: Network(MLP([2, 3]).layers + MLP([4, 1]).layers), "takes 4"),
     ],
 )

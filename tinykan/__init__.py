@@ -3,6 +3,7 @@
 from tinykan import device
 from tinykan.basis import Basis, BSpline, Linear, Polynomial
 from tinykan.checkpoint import CheckpointError, load, save
+from tinykan.dense_bases import RBF, Chebyshev, Fourier, Wavelet
 from tinykan.device import DeviceError
 from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Sines
 from tinykan.errors import UserError
@@ -23,14 +24,17 @@ from tinykan.training import DivergenceError, History, batches, fit
 __all__ = [
     "KAN",
     "MLP",
+    "RBF",
     "BSpline",
     "Basis",
+    "Chebyshev",
     "CheckpointError",
     "DeviceError",
     "DivergenceError",
     "EdgeTanh",
     "EdgeTanhNetwork",
     "Encoding",
+    "Fourier",
     "Gaussian",
     "History",
     "ImageError",
@@ -44,6 +48,7 @@ __all__ = [
     "Sines",
     "Siren",
     "UserError",
+    "Wavelet",
     "batches",
     "fit",
     "load",

@@ -32,23 +32,34 @@ class Function:
         return with_derivative(x, self.value, self.derivative)
 
 
-def _exponential(x: Number) -> Number:
+def bounded(x: Number, limit: float) -> Number:
+    """`x`, and beyond `limit` on either side a number just beyond it. NaN stays NaN."""
+    # A comparison with NaN is false. With `limit` twice tinygrad would make it a maximum, and which
+    # of a number and NaN is the larger differs by device.
+    beyond = 1.00001 * limit
+    x = (x < -limit).where(-beyond, x)
+    return (x > limit).where(beyond, x)
+
+
+def exponential(x: Number) -> Number:
     """e^x to 2e-7 relative in float32, for -87 <= x <= 87, and as at these ends beyond."""
+    return decaying(bounded(x, 87.0)) if x.dtype == dtypes.float32 else x.exp()
+
+
+def decaying(x: Number) -> Number:
+    """e^x in float32 for -10^5 <= x <= 87: the same with fewer comparisons, and 0 below -88."""
     if x.dtype != dtypes.float32:
         return x.exp()
-    # NaN stays NaN: a comparison with it is false. With 87 twice tinygrad would make it a maximum,
-    # and which of a number and NaN is the larger differs by device.
-    x = (x < -87.0).where(-87.001, x)
-    x = (x > 87.0).where(87.001, x)
-    exponent = (x * math.log2(math.e) + 0.5).floor()
-    rest = x - exponent * math.log(2)
-    power = ((exponent.cast(dtypes.int32) + 127) * 2**23).bitcast(dtypes.float32)
+    # The nearest power of two: a positive number is cut off downwards, which takes no comparison.
+    biased = (x * math.log2(math.e) + 127.5).cast(dtypes.int32).maximum(0)
+    rest = x - (biased.cast(dtypes.float32) - 127) * math.log(2)
+    power = (biased * 2**23).bitcast(dtypes.float32)
     # Taylor's series on |rest| <= log(2) / 2, up to where the next term is lost in rounding.
     return power * _series(rest, [1 / math.factorial(k) for k in range(8)])
 
 
 def _sigmoid(x: Number) -> Number:
-    return (1 + _exponential(-x)).reciprocal()
+    return (1 + exponential(-x)).reciprocal()
 
 
 def _sigmoid_slope(x: Number) -> Number:
@@ -56,7 +67,7 @@ def _sigmoid_slope(x: Number) -> Number:
     return s * (1 - s)
 
 
-def _tanh(x: Number) -> Number:
+def tanh(x: Number) -> Number:
     return 2 * _sigmoid(2 * x) - 1
 
 
@@ -85,7 +96,7 @@ def _reduced(x: Number) -> tuple[Number, Number]:
     return (half_turns - nearest) * math.pi, 1 - 2 * (nearest - 2 * (nearest * 0.5).floor())
 
 
-def _sine(x: Number) -> Number:
+def sine(x: Number) -> Number:
     """As exact as x itself is known, to half a unit in its last place, for |x| up to 10^6."""
     y, sign = _reduced(x)
     return sign * (
@@ -93,7 +104,7 @@ def _sine(x: Number) -> Number:
     )
 
 
-def _cosine(x: Number) -> Number:
+def cosine(x: Number) -> Number:
     y, sign = _reduced(x)
     return sign * _series(y * y, [(-1) ** k / math.factorial(2 * k) for k in range(_terms(x) + 1)])
 
@@ -112,10 +123,10 @@ def _series(x: Number, coefficients: list[float]) -> Number:
 
 FUNCTIONS: dict[str, Function] = {
     "identity": Function(lambda x: x, lambda x: x.const_like(1.0)),
-    "tanh": Function(_tanh, _tanh_slope),
+    "tanh": Function(tanh, _tanh_slope),
     "relu": Function(lambda x: x * (x > 0).cast(x.dtype), lambda x: (x > 0).cast(x.dtype)),
     "silu": Function(lambda x: x * _sigmoid(x), _silu_slope),
     "gelu": Function(lambda x: x * _sigmoid(_gelu_argument(x)), _gelu_slope),
-    "sine": Function(_sine, _cosine),
-    "sine30": Function(lambda x: _sine(30.0 * x), lambda x: 30.0 * _cosine(30.0 * x)),
+    "sine": Function(sine, cosine),
+    "sine30": Function(lambda x: sine(30.0 * x), lambda x: 30.0 * cosine(30.0 * x)),
 }

@@ -55,6 +55,25 @@ class Basis:
         return (x < low) + (x > high) > 0
 
 
+class DenseBasis(Basis):
+    """A basis whose functions are all non-zero: a dense product serves it. A subclass gives its
+    functions one by one, so that a kernel computes what they share once."""
+
+    def values(self, x: Number) -> list[Number]:
+        """phi_1(x) .. phi_n(x), for tensors, and for a number inside a kernel."""
+        raise NotImplementedError
+
+    def slopes(self, x: Number) -> list[Number]:
+        """Their derivatives there."""
+        raise NotImplementedError
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        return Tensor.stack(*self.values(x), dim=-1)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return Tensor.stack(*self.slopes(x), dim=-1)
+
+
 @dataclass(frozen=True)
 class Linear(Basis):
     """phi(x) = x: a layer on it is the dense layer of an MLP."""
@@ -74,7 +93,7 @@ class Linear(Basis):
 
 
 @dataclass(frozen=True)
-class Polynomial(Basis):
+class Polynomial(DenseBasis):
     """x, x^2, ..., x^degree, without the constant, which is the layer's bias.
 
     With tanh on the nodes, degree 2 is the cheap learnable activation tanh(a x^2 + b x).
@@ -89,11 +108,11 @@ class Polynomial(Basis):
     def n_functions(self) -> int:
         return self.degree
 
-    def evaluate(self, x: Tensor) -> Tensor:
-        return Tensor.stack(*[_power(x, n) for n in range(1, self.degree + 1)], dim=-1)
+    def values(self, x: Number) -> list[Number]:
+        return [_power(x, n) for n in range(1, self.degree + 1)]
 
-    def derivative(self, x: Tensor) -> Tensor:
-        return Tensor.stack(*[n * _power(x, n - 1) for n in range(1, self.degree + 1)], dim=-1)
+    def slopes(self, x: Number) -> list[Number]:
+        return [n * _power(x, n - 1) for n in range(1, self.degree + 1)]
 
 
 @dataclass(frozen=True)
@@ -248,9 +267,6 @@ class BSpline(Basis):
         if self.knots.shape[0] not in (1, x.shape[-1]):
             raise UserError(f"knots for {self.knots.shape[0]} inputs met {x.shape[-1]} inputs")
         return self.knots.cast(x.dtype)
-
-
-BASES: dict[str, type[Basis]] = {basis.__name__: basis for basis in (Linear, Polynomial, BSpline)}
 
 
 def _power(x: Number, exponent: int) -> Number:

@@ -13,7 +13,8 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 from tinykan import files
-from tinykan.basis import BASES, Basis, BSpline
+from tinykan.basis import Basis, BSpline
+from tinykan.dense_bases import BASES
 from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError
 from tinykan.layers import LAYERS
@@ -86,14 +87,18 @@ def _describe(model: Network) -> dict[str, Any]:
         ],
         "activation": model.activation,
         "encoding": None if model.encoding is None else _plain(model.encoding),
+        "norm": model.norm,
     }
 
 
 def _plain(value):
-    """Options as JSON: bases and encodings become their fields and kind; tensors are left out."""
+    """Options as JSON: bases and encodings become their fields and kind; tensors are left out. A
+    field that is called kind itself, a wavelet's, is written as kind_."""
     if isinstance(value, (Basis, Encoding)):
         names = [f.name for f in dataclasses.fields(value) if f.init]  # type: ignore[arg-type]
-        fields = {name: _plain(getattr(value, name)) for name in names}
+        fields = {
+            "kind_" if name == "kind" else name: _plain(getattr(value, name)) for name in names
+        }
         return {
             "kind": type(value).__name__,
             **{k: v for k, v in fields.items() if not isinstance(v, Tensor)},
@@ -115,12 +120,13 @@ def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
                 options["basis"], BASES, state.get(f"layers.{index}.basis.knots")
             )
         layers.append(kind(**options))
-    return Network(layers, description["activation"], encoding)
+    # Files from before there were norms have none.
+    return Network(layers, description["activation"], encoding, description.get("norm"))
 
 
 def _object(fields: dict, kinds: dict, knots: Tensor | None = None):
     options: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v
+        k.removesuffix("_"): tuple(v) if isinstance(v, list) else v
         for k, v in fields.items()
         if k not in ("kind", "knots")
     }

@@ -1,4 +1,5 @@
-"""Dense layers and Adam on CPUs: a matrix product, sums over the batch, and the update.
+"""Dense layers and Adam on CPUs: functions of the inputs, a matrix product, sums over the batch,
+and the update.
 
 The product has tiles in registers and a thread for each core, in the place of tinygrad's schedule,
 which is made for larger matrices.
@@ -6,11 +7,14 @@ which is made for larger matrices.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from tinygrad import Tensor, dtypes
 from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
+from tinykan.activations import Function
+from tinykan.basis import DenseBasis
 from tinykan.kernels import (
     empty,
     lane_range,
@@ -26,6 +30,56 @@ from tinykan.kernels import (
 
 TILE_ROWS, TILE_COLUMNS = 8, 24  # of the matrix product: as many sums as registers hold
 LANES = 64  # columns summed side by side
+FUNCTION_LANES = 16  # inputs whose functions are computed side by side
+
+
+def features(x: Tensor, basis: DenseBasis, base: Function | None) -> Tensor:
+    """The functions of the basis, then the base function, of `x` `[n, in]`: `[n, functions * in]`,
+    neighbouring inputs side by side, so that they are computed and stored as vectors."""
+    rows, inputs = x.shape
+    count = basis.n_functions + (base is not None)
+
+    def values(at: UOp) -> list[UOp]:
+        return [*basis.values(at), *([] if base is None else [base.value(at)])]
+
+    def slopes(at: UOp) -> list[UOp]:
+        return [*basis.slopes(at), *([] if base is None else [base.derivative(at)])]
+
+    def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        dx = empty((rows, inputs), x).custom_kernel(
+            Tensor(call.src[2]),
+            Tensor(upstream).contiguous(),
+            fxn=lambda *arguments: _chain(*arguments, slopes=slopes),
+        )[0]
+        return (None, dx.uop)
+
+    return empty((rows, count * inputs), x).custom_kernel(
+        settled(x), fxn=lambda *arguments: _evaluate(*arguments, values=values), grad_fxn=gradient
+    )[0]
+
+
+def _evaluate(y: UOp, x: UOp, *, values: Callable) -> UOp:
+    row, i, loops = _elements(x)
+    found = enumerate(values(x[row, i].load()))
+    stored = UOp.group(*(y[row, n * x.shape[1] + i].store(value) for n, value in found))
+    return stored.end(*loops).sink(arg=KernelInfo(name="features", opts_to_apply=()))
+
+
+def _chain(dx: UOp, x: UOp, upstream: UOp, *, slopes: Callable) -> UOp:
+    row, i, loops = _elements(x)
+    found = enumerate(slopes(x[row, i].load()))
+    terms = [slope * upstream[row, n * x.shape[1] + i] for n, slope in found]
+    stored = dx[row, i].store(sum(terms[1:], terms[0]))
+    return stored.end(*loops).sink(arg=KernelInfo(name="features_gradient", opts_to_apply=()))
+
+
+def _elements(x: UOp) -> tuple[UOp, UOp, tuple[UOp, ...]]:
+    """Row and column of each number, and the loops over them; each thread its rows."""
+    rows, inputs = x.shape
+    lanes = vector_length(inputs, FUNCTION_LANES)
+    row, inner, thread = shared(rows)
+    part, lane = UOp.range(inputs // lanes, 2), lane_range(lanes, 3)
+    return row, part * lanes + lane, (lane, part, inner, thread)
 
 
 def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -51,8 +105,10 @@ def _product(
 ) -> Tensor:
     """`a @ b`, or `a.T @ b`, plus a bias; left to tinygrad where `b` is too narrow for vectors."""
     rows, out = a.shape[1] if transposed else a.shape[0], b.shape[1]
+    if out < 4 and transposed:
+        return Tensor.stack(*(column_sums(a, b[:, j].contiguous()) for j in range(out)), dim=-1)
     if out < 4:
-        return sum(biases, (a.transpose() if transposed else a) @ b)
+        return sum(biases, a @ b)
     lanes = lanes_for(out, TILE_COLUMNS)
     return empty((rows, widened(out, lanes)), a).custom_kernel(
         settled(a),
@@ -78,22 +134,25 @@ def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int, transposed: bool) -
     return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
 
 
-def column_sums(values: Tensor) -> Tensor:
-    """`[n, columns]` to `[columns]`; each thread sums its rows."""
+def column_sums(values: Tensor, *factors: Tensor) -> Tensor:
+    """`[n, columns]` to `[columns]`, each row multiplied by its factor `[n]` if there is one; each
+    thread sums its rows."""
     n, columns = values.shape
     threads = threads_for(n)
     if n == threads:
-        return values.sum(0)
-    return empty((threads, columns), values).custom_kernel(values, fxn=_sums)[0].sum(0)
+        return math.prod((f.unsqueeze(-1) for f in factors), start=values).sum(0)
+    partial = empty((threads, columns), values)
+    return partial.custom_kernel(settled(values), *factors, fxn=_sums)[0].sum(0)
 
 
-def _sums(sums: UOp, values: UOp) -> UOp:
+def _sums(sums: UOp, values: UOp, *factors: UOp) -> UOp:
     threads, columns = sums.shape
     lanes, rows = vector_length(columns, LANES), values.shape[0] // threads
     thread, part = UOp.range(threads, 0, AxisType.THREAD), UOp.range(columns // lanes, 1)
     lane, row = lane_range(lanes, 2), UOp.range(rows, 3, AxisType.REDUCE)
     column = part * lanes + lane
-    total = values[thread * rows + row, column].reduce(row, arg=Ops.ADD)
+    at = thread * rows + row
+    total = math.prod((f[at] for f in factors), start=values[at, column]).reduce(row, arg=Ops.ADD)
     stored = sums[thread, column].store(total).end(lane, part, thread)
     return stored.sink(arg=KernelInfo(name="column_sums", opts_to_apply=()))
 

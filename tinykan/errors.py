@@ -1,5 +1,6 @@
 """The errors that a user can cause: one line each, shown by the scripts without a traceback."""
 
+import math
 from typing import Any
 
 
@@ -22,3 +23,14 @@ def check_integer(name: str, value: int, low: int, high: int | None = None) -> N
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         raise UserError(f"{name} {value!r} must be a whole number {allowed}")
+
+
+def check_domain(domain: tuple[float, float]) -> None:
+    """Raises a UserError unless `domain` is two finite numbers, the lower one first."""
+    try:
+        low, high = domain
+        bounded = math.isfinite(low) and math.isfinite(high) and low < high
+    except (TypeError, ValueError):
+        bounded = False
+    if not bounded:
+        raise UserError(f"domain {domain!r} must be two finite numbers, the lower one first")

@@ -10,7 +10,8 @@ from tinygrad.nn.state import get_parameters
 
 from tinykan import dense_kernels, gpu_kernels, kernels, spline_kernels
 from tinykan.activations import FUNCTIONS
-from tinykan.basis import Basis, BSpline, Linear, Polynomial
+from tinykan.basis import Basis, BSpline, DenseBasis, Linear, Polynomial
+from tinykan.dense_bases import RBF, Chebyshev, Fourier, Wavelet
 from tinykan.errors import UserError, check_integer, lookup
 
 
@@ -38,6 +39,25 @@ def _spline(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray
     return rng.normal(0, 0.3 / np.sqrt(shape[0]), shape)
 
 
+def _rbf(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """FastKAN's normal numbers. Their variance makes up for the squares of overlapping Gaussians,
+    which sum to sqrt(pi / 2) on the domain, and gives the output that of inputs spread over it."""
+    return rng.normal(0, 0.5 / np.sqrt(shape[0]), shape)
+
+
+def _waves(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """FourierKAN's: unit variance from sines and cosines, whose mean square is 1/2. So is that of
+    Chebyshev polynomials; ChebyKAN's 1 / (in * n) as a deviation fades from layer to layer."""
+    return rng.normal(0, np.sqrt(2 / (shape[0] * shape[1])), shape)
+
+
+def _wavelet(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Wav-KAN's uniform numbers, shared out among the levels, of 1, 2, 4 .. functions: the squares
+    of one level's sum to about 1/2 everywhere on the domain."""
+    limit = np.sqrt(3 / (shape[0] * np.log2(shape[1] + 1)))
+    return rng.uniform(-limit, limit, shape)
+
+
 def _siren_first(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     """Sitzmann et al. 2020, sec. 3.2: phases spread over several periods."""
     return rng.uniform(-1 / shape[0], 1 / shape[0], shape)
@@ -54,10 +74,21 @@ INITIALISERS: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np
     "he": _he,
     "polynomial": _polynomial,
     "spline": _spline,
+    "rbf": _rbf,
+    "waves": _waves,
+    "wavelet": _wavelet,
     "siren-first": _siren_first,
     "siren-hidden": _siren_hidden,
 }
-DEFAULT_INITIALISER = {Linear: "glorot", Polynomial: "polynomial", BSpline: "spline"}
+DEFAULT_INITIALISER = {
+    Linear: "glorot",
+    Polynomial: "polynomial",
+    BSpline: "spline",
+    RBF: "rbf",
+    Chebyshev: "waves",
+    Fourier: "waves",
+    Wavelet: "wavelet",
+}
 
 
 class KANLayer:
@@ -116,28 +147,34 @@ class KANLayer:
     def __call__(self, x: Tensor) -> Tensor:
         """`[..., in_features]` to `[..., out_features]`."""
         _check_input(self, x)
+        y = self._rows(x.reshape(-1, self.in_features))
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """`[batch, in_features]` to `[batch, out_features]`, with the kernels that serve."""
         if self.kernels == "reference":
             return self.reference(x)
+        base = None if self.base is None else FUNCTIONS[self.base]
         if (spline_layer := _spline_layer(self.basis, x)) is not None:
-            base = None if self.base is None else FUNCTIONS[self.base]
-            weights = [self._scaled_coefficients()]
-            weights += [] if self.base_weight is None else [self.base_weight]
-            flat = x.reshape(-1, self.in_features)
-            y = spline_layer(flat, self.basis, base, weights, self.bias)
-            return y.reshape(*x.shape[:-1], self.out_features)
-        return self._dense(x, dense_kernels.linear) if kernels.threaded(x) else self.reference(x)
+            parts = [self._scaled_coefficients()]
+            parts += [] if self.base_weight is None else [self.base_weight]
+            return spline_layer(x, self.basis, base, parts, self.bias)
+        if not kernels.threaded(x):
+            return self.reference(x)
+        weights = self._weights()
+        if isinstance(self.basis, DenseBasis):
+            features = dense_kernels.features(x, self.basis, base)
+            weights = weights.transpose(0, 1)
+        else:
+            features = self._features(x).flatten(1)
+        return dense_kernels.linear(features, weights.flatten(0, 1), self.bias)
 
     def reference(self, x: Tensor) -> Tensor:
         """The same as plain tensor operations, every function of the basis evaluated: what the
         kernels are tested against, and what stands in where they do not serve."""
         # Realised, or the functions would be evaluated again for every output inside the product.
-        return self._dense(x, lambda a, b, bias: a.contiguous().linear(b.contiguous(), bias))
-
-    def _dense(self, x: Tensor, linear: Callable[..., Tensor]) -> Tensor:
-        # One product for splines and base together.
-        features = self._features(x.reshape(-1, self.in_features)).flatten(-2)
-        weights = self._weights().reshape(-1, self.out_features)
-        return linear(features, weights, self.bias).reshape(*x.shape[:-1], self.out_features)
+        features = self._features(x).flatten(-2).contiguous()
+        return features.linear(self._weights().flatten(0, 1).contiguous(), self.bias)
 
     def edges(self, x: Tensor) -> Tensor:
         """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""

@@ -9,13 +9,14 @@ from itertools import pairwise
 import numpy as np
 
 from tinykan.activations import FUNCTIONS
-from tinykan.basis import BASES, Basis, Linear, Polynomial
+from tinykan.basis import Basis, Linear, Polynomial
 from tinykan.cli import option
+from tinykan.dense_bases import BASES
 from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError, lookup
 from tinykan.expressions import construct
 from tinykan.layers import KANLayer
-from tinykan.networks import EdgeTanhNetwork, Network, edge_widths
+from tinykan.networks import NORMS, EdgeTanhNetwork, Network, edge_widths
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Model:
     activation: str = "identity"
     base: str | None = None
     initialisers: tuple[str | None, str | None] = (None, None)  # of the first layer, of the others
+    norm: str | None = None
 
 
 MODELS = {
@@ -50,9 +52,38 @@ MODELS = {
         basis="Polynomial(3)",
         activation="tanh",
     ),
+    "sine-quadratic": Model(
+        "sin(30 (sum_i (a x_i^2 + b x_i) + c)), the first layer's a = 0",
+        5e-4,
+        encoding="none",
+        basis="Linear, Polynomial(2)",
+        activation="sine30",
+        initialisers=("siren-first", "siren-hidden"),
+    ),
     # Without PyKAN's spline weight, which scales coefficients that are free already.
     "spline": Model(
         "sum_i (spline(x_i) + w silu(x_i)) + b", 1e-2, basis="BSpline(5, 3)", base="silu"
+    ),
+    "rbf": Model(
+        "sum_i (sum_n a_n gauss(x_i - c_n) + w silu(x_i)) + b, normalised",
+        5e-3,
+        basis="RBF(8)",
+        base="silu",
+        norm="layer",
+    ),
+    "chebyshev": Model("sum_i sum_n a_n T_n(tanh(x_i)) + b", 5e-3, basis="Chebyshev(4)"),
+    "fourier": Model(
+        "sum_i sum_n (a_n sin(pi n x_i) + b_n cos(pi n x_i)) + c",
+        2e-3,
+        encoding="none",
+        basis="Fourier(4)",
+    ),
+    "wavelet": Model(
+        "sum_i (sum_n a_n psi_n(x_i) + w silu(x_i)) + b, normalised",
+        5e-3,
+        basis="Wavelet(3)",
+        base="silu",
+        norm="layer",
     ),
     "edge-tanh": Model("sum_i w tanh(a x_i^2 + b x_i) + c", 5e-3, basis="Polynomial(2)"),
 }
@@ -80,6 +111,11 @@ class ModelOptions:
     activation: str | None = option(
         None, "function on the nodes (default: the model's)", choices=FUNCTIONS
     )
+    norm: str | None = option(
+        None,
+        "of what enters each layer but the first (default: the model's)",
+        choices=("none", *NORMS),
+    )
     encoding: str | None = option(
         None,
         f"of the inputs: {', '.join(ENCODINGS)}, with options as in 'gaussian(64, scale=10)' "
@@ -103,7 +139,7 @@ def build(
     rng, bias = np.random.default_rng(seed), not options.no_bias
     if options.model == "edge-tanh":
         return _edge_tanh(options, bases, inputs, out_features, encoding, seed)
-    base = model.base if options.base is None else None if options.base == "none" else options.base
+    base = _chosen(options.base, model.base)
     # A dense layer is linear on its edges: a base function and a factor beside it say nothing new.
     extras = [
         {"base": None, "spline_weight": False}
@@ -123,7 +159,8 @@ def build(
             pairwise(widths), bases, extras, [first] + [others] * options.depth, strict=True
         )
     ]
-    return Network(layers, options.activation or model.activation, encoding)
+    activation, norm = options.activation or model.activation, _chosen(options.norm, model.norm)
+    return Network(layers, activation, encoding, norm)
 
 
 def layer_bases(text: str, depth: int) -> Sequence[Basis]:
@@ -139,6 +176,10 @@ def layer_bases(text: str, depth: int) -> Sequence[Basis]:
     raise UserError(f"basis {text!r} names {len(named)} bases; at most three: first, hidden, last")
 
 
+def _chosen(option: str | None, default: str | None) -> str | None:
+    return default if option is None else None if option == "none" else option
+
+
 def _edge_tanh(
     options: ModelOptions,
     bases: Sequence[Basis],
@@ -150,8 +191,15 @@ def _edge_tanh(
     degrees = {basis.degree if isinstance(basis, Polynomial) else 0 for basis in bases}
     if len(degrees) > 1 or 0 in degrees:
         raise UserError(f"edge-tanh takes one Polynomial(degree), not {options.basis!r}")
-    if options.base or options.activation or options.spline_weight or options.no_bias:
-        raise UserError("edge-tanh has no base function, spline weight or activation to choose")
+    others = (
+        options.base,
+        options.activation,
+        options.spline_weight,
+        options.no_bias,
+        options.norm,
+    )
+    if any(others):
+        raise UserError("edge-tanh has no base function, spline weight, activation, norm to choose")
     (degree,) = degrees
     widths = edge_widths(options.parameters, [degree + 1] * len(bases), inputs, outputs)
     return EdgeTanhNetwork(widths, degree, encoding=encoding, seed=seed)

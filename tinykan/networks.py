@@ -15,18 +15,34 @@ from tinykan.errors import UserError, lookup
 from tinykan.layers import EdgeTanh, KANLayer, learnable
 
 
+def layer_norm(x: Tensor) -> Tensor:
+    """Each sample's features less their mean and divided by their spread (Ba et al. 2016), without
+    learned scales, which the next layer has. Equal features become 0. A single feature is left as
+    it is: it would be 0 always."""
+    return x.layernorm(eps=1e-5) if x.shape[-1] > 1 else x
+
+
+NORMS = {"layer": layer_norm}
+
+
 class Network:
     """An optional encoding, then layers with a node activation (a name of FUNCTIONS) between them:
-    `[..., in_features]` to `[..., out_features]`."""
+    `[..., in_features]` to `[..., out_features]`. `norm` names one of NORMS, for the input of each
+    layer but the first, after the activation: it keeps features on a basis's domain, as FastKAN's
+    does."""
 
     def __init__(
         self,
         layers: Sequence[KANLayer | EdgeTanh],
         activation: str = "identity",
         encoding: Encoding | None = None,
+        norm: str | None = None,
     ) -> None:
         lookup("activation", activation, FUNCTIONS)
+        if norm is not None:
+            lookup("norm", norm, NORMS)
         self.layers, self.activation, self.encoding = list(layers), activation, encoding
+        self.norm = norm
         chain = [*([encoding] if encoding else []), *self.layers]
         for before, after in pairwise(chain):
             if before.out_features != after.in_features:
@@ -51,7 +67,8 @@ class Network:
             if self.activation != "identity":
                 nodes = FUNCTIONS[self.activation](nodes)
             # Realised, or the next layer's product would activate each node once for every output.
-            values.append(nodes.contiguous())
+            nodes = nodes.contiguous()
+            values.append(NORMS[self.norm](nodes).contiguous() if self.norm else nodes)
         return [*values, self.layers[-1](values[-1])]
 
     @property
@@ -63,14 +80,15 @@ class Network:
     def __repr__(self) -> str:
         parts = ",\n  ".join(map(repr, self.layers))
         encoding = "" if self.encoding is None else f", encoding={self.encoding!r}"
-        return f"Network([\n  {parts}],\n  activation={self.activation!r}{encoding})"
+        norm = "" if self.norm is None else f", norm={self.norm!r}"
+        return f"Network([\n  {parts}],\n  activation={self.activation!r}{encoding}{norm})"
 
 
 class KAN(Network):
     """A Kolmogorov-Arnold network: `KAN([2, 5, 1])` is PyKAN's [2, 5, 1] with cubic splines.
 
     `basis` is one for all layers, or a list with one for each. `activation` names what stands on
-    the nodes; PyKAN has nothing there.
+    the nodes, `norm` what normalises them; PyKAN has nothing there.
     """
 
     def __init__(
@@ -83,6 +101,7 @@ class KAN(Network):
         spline_weight: bool = True,
         bias: bool = True,
         encoding: Encoding | None = None,
+        norm: str | None = None,
         seed: int = 0,
     ) -> None:
         pairs = _pairs(widths)
@@ -95,7 +114,7 @@ class KAN(Network):
             KANLayer(i, o, b, base=base, spline_weight=spline_weight, bias=bias, rng=rng)
             for (i, o), b in zip(pairs, bases, strict=True)
         ]
-        super().__init__(layers, activation, encoding)
+        super().__init__(layers, activation, encoding, norm)
 
 
 class MLP(Network):

@@ -1,0 +1,246 @@
+"""Bases whose functions are all non-zero, beside `Polynomial`: a layer on one is a dense product of
+all its functions with the coefficients; and the table of every basis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tinygrad import Tensor
+
+from tinykan.activations import bounded, cosine, decaying, sine, tanh
+from tinykan.basis import Basis, BSpline, DenseBasis, Linear, Number, Polynomial
+from tinykan.errors import UserError, check_domain, check_integer, lookup
+
+MOST = 64  # functions of a basis: each is written out in the kernels
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A function of u that vanishes far from 0, and its derivative; from u and exp(-u^2 / 2)."""
+
+    value: Callable
+    slope: Callable
+
+
+_HAT = 2 / (math.sqrt(3) * math.pi**0.25)  # to a square whose integral is 1
+
+GAUSSIAN = Shape(lambda u, e: e, lambda u, e: -u * e)
+WAVELETS = {
+    "mexican_hat": Shape(
+        lambda u, e: _HAT * (1 - u * u) * e, lambda u, e: _HAT * u * (u * u - 3) * e
+    ),
+    "morlet": Shape(
+        lambda u, e: cosine(5 * u) * e,
+        lambda u, e: -(5 * sine(5 * u) + u * cosine(5 * u)) * e,
+    ),
+    "dog": Shape(lambda u, e: -u * e, lambda u, e: (u * u - 1) * e),
+}
+
+
+class Translates(DenseBasis):
+    """Copies of one shape, that vanish far from the domain: phi_n(x) = shape(scale_n (x - c_n))."""
+
+    domain: tuple[float, float]
+
+    @property
+    def shape(self) -> Shape:
+        raise NotImplementedError
+
+    @property
+    def copies(self) -> list[tuple[float, float]]:
+        """The scale of each, and its centre's distance from the middle of the domain."""
+        raise NotImplementedError
+
+    @property
+    def n_functions(self) -> int:
+        return len(self.copies)
+
+    def values(self, x: Number) -> list[Number]:
+        return [self._value(self._near(x), *copy) for copy in self.copies]
+
+    def slopes(self, x: Number) -> list[Number]:
+        return [self._slope(self._near(x), *copy) for copy in self.copies]
+
+    # For tensors all copies at once: stacked, each would be evaluated in the place of every other.
+    def evaluate(self, x: Tensor) -> Tensor:
+        return self._value(self._near(x).unsqueeze(-1), *self._tensors(x))
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return self._slope(self._near(x).unsqueeze(-1), *self._tensors(x))
+
+    def _near(self, x: Number) -> Number:
+        """The distance from the middle, no farther than where the widest copy has vanished: so no
+        infinity meets a zero."""
+        low, high = self.domain
+        return bounded(x - (low + high) / 2, (high - low) / 2 + 14 / min(self.copies)[0])
+
+    def _tensors(self, x: Tensor) -> list[Tensor]:
+        columns = zip(*self.copies, strict=True)
+        return [Tensor(list(c), dtype=x.dtype, device=x.device) for c in columns]
+
+    def _value(self, near: Number, scale: Any, centre: Any) -> Number:
+        u = (near - centre) * scale
+        return self.shape.value(u, _bell(u))
+
+    def _slope(self, near: Number, scale: Any, centre: Any) -> Number:
+        u = (near - centre) * scale
+        return self.shape.slope(u, _bell(u)) * scale
+
+
+def _bell(u: Number) -> Number:
+    return decaying(-0.5 * (u * u))
+
+
+@dataclass(frozen=True)
+class RBF(Translates):
+    """Gaussians exp(-((x - c_n) / h)^2) at `centres` (2 to 64) places c_n evenly spaced over
+    `domain`, both ends among them, h being their distance: FastKAN's (arXiv:2405.06721).
+
+    They reach beyond the domain and vanish within 4 h of it.
+
+    >>> RBF(8)(Tensor([[0.1, 0.2]])).shape
+    (1, 2, 8)
+    """
+
+    centres: int = 8
+    domain: tuple[float, float] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_integer("centres", self.centres, 2, MOST)
+        check_domain(self.domain)
+
+    @property
+    def shape(self) -> Shape:
+        return GAUSSIAN
+
+    @property
+    def copies(self) -> list[tuple[float, float]]:
+        distance = (self.domain[1] - self.domain[0]) / (self.centres - 1)
+        return [
+            (math.sqrt(2) / distance, (n - (self.centres - 1) / 2) * distance)
+            for n in range(self.centres)
+        ]
+
+
+@dataclass(frozen=True)
+class Wavelet(Translates):
+    """Wavelets psi(2^j (x - c)), j = 0 .. `levels` - 1 (1 to 6), c in the middle of each of 2^j
+    equal parts of the domain [-1, 1]: 2^levels - 1 functions. `kind` names psi:
+
+        mexican_hat  2 / (sqrt(3) pi^(1/4)) (1 - u^2) exp(-u^2 / 2)
+        morlet       cos(5 u) exp(-u^2 / 2)
+        dog          -u exp(-u^2 / 2), the derivative of a Gaussian
+
+    Wav-KAN (arXiv:2405.12832) learns the scale and place of one wavelet on every edge, which no
+    dense product can serve. Here they are fixed, at those of a dyadic family, and an edge's
+    function is learned as its coefficients: a learned scale and place is a sum of such functions.
+    """
+
+    levels: int = 3
+    kind: str = "mexican_hat"
+    domain = (-1.0, 1.0)  # not an option
+
+    def __post_init__(self) -> None:
+        check_integer("levels", self.levels, 1, int(math.log2(MOST)))
+        lookup("wavelet", self.kind, WAVELETS)
+
+    @property
+    def shape(self) -> Shape:
+        return WAVELETS[self.kind]
+
+    @property
+    def copies(self) -> list[tuple[float, float]]:
+        return [
+            (2.0**level, (2 * k + 1) / 2**level - 1)
+            for level in range(self.levels)
+            for k in range(2**level)
+        ]
+
+
+@dataclass(frozen=True)
+class Chebyshev(DenseBasis):
+    """Chebyshev polynomials T_1 .. T_degree of tanh(x) (ChebyKAN, arXiv:2405.07200), by the
+    recurrence T_{n+1}(t) = 2 t T_n(t) - T_{n-1}(t), which needs no arc cosine and is safe at the
+    ends. T_0 is left out: it is the layer's bias. Degrees 1 to 64; any x.
+    """
+
+    degree: int = 4
+
+    def __post_init__(self) -> None:
+        check_integer("degree", self.degree, 1, MOST)
+
+    @property
+    def n_functions(self) -> int:
+        return self.degree
+
+    def values(self, x: Number) -> list[Number]:
+        t = tanh(x)
+        return _recurrence(t, [t.const_like(1.0), t], self.degree + 1)[1:]
+
+    def slopes(self, x: Number) -> list[Number]:
+        """dT_n/dt = n U_{n-1}(t), Chebyshev's polynomials of the second kind."""
+        t = tanh(x)
+        second = _recurrence(t, [t.const_like(1.0), 2 * t], self.degree)
+        return [n * u * (1 - t * t) for n, u in enumerate(second, start=1)]
+
+
+def _recurrence(t: Number, first: list[Number], count: int) -> list[Number]:
+    """Both kinds of Chebyshev polynomials, from their first two."""
+    found = list(first)
+    while len(found) < count:
+        found.append(2 * t * found[-1] - found[-2])
+    return found[:count]
+
+
+@dataclass(frozen=True)
+class Fourier(DenseBasis):
+    """sin(2 pi k x / period), then the cosines, k = 1 .. `frequencies` (1 to 32), without the
+    constant, which is the layer's bias (FourierKAN, github.com/GistNoesis/FourierKAN, where the
+    period is 2 pi). The default period is the length of the domain of other bases, [-1, 1]; any x.
+
+    Higher frequencies follow from the first by the addition theorems.
+    """
+
+    frequencies: int = 5
+    period: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_integer("frequencies", self.frequencies, 1, MOST // 2)
+        number = isinstance(self.period, (int, float)) and not isinstance(self.period, bool)
+        if not number or not (math.isfinite(self.period) and self.period > 0):
+            raise UserError(f"period {self.period!r} must be a positive number")
+
+    @property
+    def n_functions(self) -> int:
+        return 2 * self.frequencies
+
+    def values(self, x: Number) -> list[Number]:
+        sines, cosines = self._waves(x)
+        return sines + cosines
+
+    def slopes(self, x: Number) -> list[Number]:
+        sines, cosines = self._waves(x)
+        rates = [2 * math.pi * k / self.period for k in range(1, self.frequencies + 1)]
+        return [r * c for r, c in zip(rates, cosines, strict=True)] + [
+            -r * s for r, s in zip(rates, sines, strict=True)
+        ]
+
+    def _waves(self, x: Number) -> tuple[list[Number], list[Number]]:
+        turns = x * (1 / self.period)
+        # Whole turns are taken off while they are exact numbers.
+        angle = (turns - (turns + 0.5).floor()) * (2 * math.pi)
+        sines, cosines = [sine(angle)], [cosine(angle)]
+        for _ in range(1, self.frequencies):
+            s, c = sines[-1], cosines[-1]
+            sines.append(s * cosines[0] + c * sines[0])
+            cosines.append(c * cosines[0] - s * sines[0])
+        return sines, cosines
+
+
+BASES: dict[str, type[Basis]] = {
+    basis.__name__: basis
+    for basis in (Linear, Polynomial, BSpline, RBF, Chebyshev, Fourier, Wavelet)
+}
