@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from tinykan import device
+from tinykan import device, files
 from tinykan.cli import option, run
 from tinykan.studies.queue import Queue
 from tinykan.studies.report import write_report
@@ -56,7 +57,10 @@ def main(config: Config) -> None:
     try:
         work(study, queue, runs / "cells", lambda line: print(line, flush=True))
     finally:
-        write_report(results(study, queue, command), out)
+        found = results(study, queue, command)
+        out.mkdir(parents=True, exist_ok=True)
+        files.write(out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_report(found, out)
         print(f"report in {out / 'report.html'}", file=sys.stderr)
 
 

@@ -34,11 +34,14 @@ def close(record_property):
     return compare
 
 
-def splines(x: np.ndarray, intervals: int, order: int, derivative: int = 0) -> np.ndarray:
+def uniform_knots(intervals: int, order: int) -> np.ndarray:
+    return -1 + 2 / intervals * np.arange(-order, intervals + order + 1)
+
+
+def splines(x: np.ndarray, knots: np.ndarray, order: int, derivative: int = 0) -> np.ndarray:
     """All basis functions at `x`, by SciPy, `[..., functions]`."""
-    knots = -1 + 2 / intervals * np.arange(-order, intervals + order + 1)
     values = []
-    for n in range(intervals + order):
+    for n in range(len(knots) - order - 1):
         element = Reference.basis_element(knots[n : n + order + 2], extrapolate=False)
         values.append(
             np.nan_to_num(element.derivative(derivative)(x) if derivative else element(x))
@@ -52,13 +55,20 @@ def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
-@pytest.mark.parametrize(("intervals", "order"), [(5, 3), (4, 1), (20, 2)])
-def test_a_spline_layer_and_its_gradients(close, kernels, intervals, order):
-    layer = KANLayer(2, 3, BSpline(intervals, order), spline_weight=False, rng=RNG, kernels=kernels)
+@pytest.mark.parametrize(
+    ("intervals", "order", "given"), [(5, 3, False), (4, 1, False), (20, 2, False), (5, 3, True)]
+)
+def test_a_spline_layer_and_its_gradients(close, kernels, intervals, order, given):
+    knots = uniform_knots(intervals, order)
+    if given:  # unevenly spaced, and one interval is empty
+        knots = (knots + 0.15 * np.sin(5 * knots)).astype(np.float32).astype(float)
+        knots[order + 2] = knots[order + 1]
+    basis = BSpline(intervals, order, knots=knots if given else None)
+    layer = KANLayer(2, 3, basis, spline_weight=False, rng=RNG, kernels=kernels)
     c, w, b = (t.numpy().astype(float) for t in learnable(layer))
     x, upstream = Tensor(X.astype(np.float32)), Tensor(UPSTREAM.astype(np.float32))
     exact = X.astype(np.float32).astype(float)
-    phi, slope = (splines(exact, intervals, order, d) for d in (0, 1))
+    phi, slope = (splines(exact, knots, order, d) for d in (0, 1))
     base, base_slope = silu(exact)
     y = layer(x)
     dx, dc, dw, db = (y * upstream).sum().gradient(x, *learnable(layer))

@@ -7,7 +7,7 @@ import pytest
 from conftest import DENSE_BASES
 from hypothesis import given
 from hypothesis import strategies as st
-from tinygrad import Tensor, dtypes
+from tinygrad import Tensor, TinyJit, dtypes
 
 from tinykan import (
     BSpline,
@@ -17,7 +17,6 @@ from tinykan import (
     device,
     gpu_kernels,
     kernels,
-    spline_kernels,
 )
 from tinykan.layers import learnable
 
@@ -25,6 +24,31 @@ threaded, grouped = (serve(Tensor.ones(1, 1)) for serve in (kernels.threaded, ke
 reason = f"plain path only on {device.summary()}"
 needs_kernels = pytest.mark.skipif(not (threaded or grouped), reason=reason)
 needs_dense_kernels = pytest.mark.skipif(not threaded, reason=reason)
+
+
+GRIDS = ["uniform", "shared", "own", "repeated"]
+
+
+def splines(grid: str, intervals: int, order: int, inputs: int) -> BSpline:
+    """Splines on uniform knots; on random ones between -1.5 and 1.5, shared by all inputs or each
+    input's own; or on knots of which some are repeated, at both ends and between."""
+    if grid == "uniform":
+        return BSpline(intervals, order)
+    rng = np.random.default_rng(intervals)
+    shape = (1 if grid == "shared" else inputs, intervals + 2 * order + 1)
+    knots = np.sort(rng.uniform(-1.5, 1.5, shape), axis=1).astype(np.float32)
+    if grid == "repeated":
+        knots = np.round(3 * knots) / 3
+        knots[:, :order], knots[:, -order:] = knots[:, order:][:, :1], knots[:, :-order][:, -1:]
+    return BSpline(intervals, order, knots=knots)
+
+
+def with_knots(basis: BSpline, x: np.ndarray) -> np.ndarray:
+    """`x` `[batch, in]` with each input's knots in its first rows."""
+    if basis.knots is not None:
+        knots = np.broadcast_to(basis.knots.numpy(), (x.shape[1], basis.knots.shape[1])).T
+        x[: len(knots)] = knots[: len(x)]
+    return x
 
 
 def results(layer: KANLayer, x: np.ndarray, upstream: np.ndarray, mode: str) -> list[np.ndarray]:
@@ -45,11 +69,14 @@ def assert_paths_agree(layer: KANLayer, x: np.ndarray) -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("base", ["silu", None])
-def test_values_and_gradients_match_the_plain_path(order, base):
+@pytest.mark.parametrize(
+    ("grid", "base"), [(g, "silu") for g in GRIDS] + [("uniform", None), ("own", None)]
+)
+def test_values_and_gradients_match_the_plain_path(order, grid, base):
     rng = np.random.default_rng(order)
-    layer = KANLayer(3, 5, BSpline(7, order), base=base, rng=rng)
-    assert_paths_agree(layer, rng.uniform(-2.5, 2.5, (70, 3)).astype(np.float32))
+    layer = KANLayer(3, 5, splines(grid, 7, order, 3), base=base, rng=rng)
+    x = rng.uniform(-2.5, 2.5, (70, 3)).astype(np.float32)
+    assert_paths_agree(layer, with_knots(layer.basis, x))
 
 
 @needs_kernels
@@ -66,9 +93,11 @@ def test_values_and_gradients_match_the_plain_path(order, base):
         (256, 4, 96, 50),
     ],
 )
-def test_sizes_that_no_tile_divides(batch, inputs, outputs, intervals):
+@pytest.mark.parametrize("grid", ["uniform", "own"])
+def test_sizes_that_no_tile_divides(batch, inputs, outputs, intervals, grid):
     rng = np.random.default_rng(batch)
-    layer = KANLayer(inputs, outputs, BSpline(intervals, 3), bias=batch % 2 == 0, rng=rng)
+    basis = splines(grid, intervals, 3, inputs)
+    layer = KANLayer(inputs, outputs, basis, bias=batch % 2 == 0, rng=rng)
     assert_paths_agree(layer, rng.uniform(-1.5, 1.5, (batch, inputs)).astype(np.float32))
 
 
@@ -81,7 +110,13 @@ def test_dense_bases_match_the_plain_path(basis, base):
     assert_paths_agree(layer, rng.uniform(-2.5, 2.5, (6, 4)).astype(np.float32))
 
 
+# The last three hold knots that are all the same, and ends of either sign and 0.
+ENDS = [None, np.linspace(-1.75, 1.75, 15), [-1] * 4 + [-0.5, -0.5, 0, 0.25] + [1] * 7]
+ENDS += [[0.5] * 15, [-2.5] * 9 + [-1] * 6, [-1] * 4 + [-0.5] * 4 + [0] * 7]
+
+
 @needs_kernels
+@pytest.mark.parametrize("knots", ENDS, ids=["none", "even", "ends", "same", "negative", "zero"])
 @given(
     x=st.lists(
         st.one_of(
@@ -92,15 +127,17 @@ def test_dense_bases_match_the_plain_path(basis, base):
         max_size=12,
     )
 )
-def test_knots_ends_and_outside(x):
-    layer = KANLayer(2, 4, BSpline(8, 3), rng=np.random.default_rng(0))
+def test_knots_ends_and_outside(knots, x):
+    layer = KANLayer(2, 4, BSpline(8, 3, knots=knots), rng=np.random.default_rng(0))
     assert_paths_agree(layer, np.array(x, dtype=np.float32).reshape(6, 2))
 
 
 @needs_kernels
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, -1e30])
-def test_no_input_reads_out_of_range(bad):
-    layer = KANLayer(2, 4, BSpline(5, 3), base=None, rng=np.random.default_rng(0))
+@pytest.mark.parametrize("grid", ["uniform", "own", "repeated"])
+def test_no_input_reads_out_of_range(bad, grid):
+    basis = splines(grid, 5, 3, 2)
+    layer = KANLayer(2, 4, basis, base=None, rng=np.random.default_rng(0))
     x = np.zeros((70, 2), dtype=np.float32)
     x[3, 1] = bad
     y = layer(Tensor(x)).numpy()
@@ -109,9 +146,10 @@ def test_no_input_reads_out_of_range(bad):
 
 
 @needs_kernels
-def test_repeated_runs_give_the_same_bits():
+@pytest.mark.parametrize("grid", ["uniform", "own"])
+def test_repeated_runs_give_the_same_bits(grid):
     rng = np.random.default_rng(0)
-    layer = KANLayer(8, 16, BSpline(5, 3), rng=rng)
+    layer = KANLayer(8, 16, splines(grid, 5, 3, 8), rng=rng)
     x = rng.uniform(-1, 1, (512, 8)).astype(np.float32)
     upstream = rng.normal(size=(512, 16)).astype(np.float32)
     first, *others = (results(layer, x, upstream, "auto") for _ in range(4))
@@ -132,22 +170,41 @@ def test_slices_cover_the_batch_within_bounds(batch, inputs, functions, out):
     assert slices == 1 or slices * inputs * functions * out <= gpu_kernels.SUMS
 
 
-def test_an_empty_batch_is_an_empty_result():
-    assert KANLayer(2, 3)(Tensor.zeros(0, 2)).shape == (0, 3)
+@pytest.mark.parametrize("grid", ["uniform", "own"])
+def test_an_empty_batch_is_an_empty_result(grid):
+    assert KANLayer(2, 3, splines(grid, 5, 3, 2))(Tensor.zeros(0, 2)).shape == (0, 3)
 
 
-def test_what_the_kernels_do_not_serve_takes_the_plain_path():
-    knots = np.linspace(-2.2, 2.2, 12)
-    assert spline_kernels.local(BSpline(5, 3)) and not spline_kernels.local(
-        BSpline(5, 3, knots=knots)
-    )
+def test_knots_are_read_when_the_layer_runs():
+    layer = KANLayer(2, 3, splines("own", 5, 3, 2), rng=np.random.default_rng(0))
+    x = Tensor(np.random.default_rng(1).uniform(-1, 1, (9, 2)).astype(np.float32)).realize()
+    compiled = TinyJit(lambda x: layer(x).realize())
+    for _ in range(3):
+        before = compiled(x).numpy().copy()
+    layer.basis.knots.assign(layer.basis.knots * 1.5 + 0.1).realize()
+    after = compiled(x).numpy()
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_allclose(after, layer.reference(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["g5k3", "g3k2", "g20k3", "g4k1", "g6k5", "g8k3_nonuniform"])
+def test_pykan_golden_curves(golden, case):
+    names, order = ("grid", "x", "coef", "curves"), int(case.split("k")[1][0])
+    grid, x, coefficients, curves = (golden("pykan_splines")[f"{case}/{name}"] for name in names)
+    inputs, outputs, functions = coefficients.shape
+    basis = BSpline(functions - order, order, knots=grid)
+    layer = KANLayer(inputs, outputs, basis, base=None, spline_weight=False, bias=False)
+    layer.coefficients = Tensor(coefficients.transpose(0, 2, 1).astype(np.float32))
+    y = layer(Tensor(x.astype(np.float32))).numpy()
+    # Knots and inputs are rounded to float32, an error of 2^-24 over the narrowest interval, and
+    # the slopes multiply that.
+    tolerance = (1e-6 + 2**-24 / np.diff(grid).min()) * 10 * np.abs(coefficients).max()
+    np.testing.assert_allclose(y, curves.sum(axis=1), atol=tolerance)
+
+
+def test_other_types_take_the_plain_path():
     half = Tensor.ones(4, 2, dtype=dtypes.float16)
     assert not kernels.threaded(half) and not kernels.grouped(half)
-    given, uniform = (
-        KANLayer(2, 3, BSpline(5, 3, knots=k), rng=np.random.default_rng(0)) for k in (knots, None)
-    )
-    x = Tensor(np.random.default_rng(1).uniform(-1, 1, (9, 2)).astype(np.float32))
-    np.testing.assert_allclose(given(x).numpy(), uniform(x).numpy(), atol=2e-6)
 
 
 @needs_dense_kernels

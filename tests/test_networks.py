@@ -191,7 +191,6 @@ def test_predictor_takes_any_number_of_points():
         (lambda: built(model="edge-tanh", basis="BSpline"), "takes one Polynomial"),
         (lambda: built(model="edge-tanh", base="silu"), "edge-tanh has no base function"),
         (lambda: KAN([2, 1], norm="batch"), "unknown norm 'batch'; choose from layer"),
-        (lambda: build("foo", 2, 1, 1000, 2), "unknown model 'foo'; choose from tanh"),
         (lambda: Network(MLP([2, 3]).layers + MLP([4, 1]).layers), "takes 4"),
     ],
 )

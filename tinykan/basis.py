@@ -188,15 +188,6 @@ class BSpline(Basis):
             return self._recursion_derivative(x)
         return self.closed_slope(self._offsets(x))
 
-    def local_offsets(self, x: Number) -> tuple[Number, list[Number]]:
-        """The number of the first of the `order + 1` functions that can be non-zero at `x`, 0 to
-        `intervals - 1`, in x's type; and the signed distance to the centre of each of them. Uniform
-        grids only."""
-        position = self._position(x)
-        cell = (position + self.intervals / 2).floor().maximum(0).minimum(self.intervals - 1)
-        nearest = position - (cell - (self.n_functions - 1) / 2)
-        return cell, [nearest - float(j) for j in range(self.order + 1)]
-
     def outside(self, x: Tensor) -> Tensor:
         if self.knots is None:
             return super().outside(x)
@@ -207,7 +198,7 @@ class BSpline(Basis):
     def _spacing(self) -> float:
         return (self.domain[1] - self.domain[0]) / self.intervals
 
-    def _position(self, x: Number) -> Number:
+    def position(self, x: Number) -> Number:
         """`x` in units of the knot spacing, from the middle of the domain: centres of functions are
         exact half-integers there, and one rounding remains."""
         low, high = self.domain
@@ -216,7 +207,7 @@ class BSpline(Basis):
     def _offsets(self, x: Tensor) -> Tensor:
         """Signed distance to each function's centre `[..., n_functions]`."""
         centres = Tensor.arange(self.n_functions).to(x.device).cast(x.dtype)
-        return self._position(x).unsqueeze(-1) - (centres - (self.n_functions - 1) / 2)
+        return self.position(x).unsqueeze(-1) - (centres - (self.n_functions - 1) / 2)
 
     def closed_form(self, offset: Number) -> Number:
         """The value of a function at a signed distance from its centre, in knot spacings."""
@@ -244,25 +235,26 @@ class BSpline(Basis):
 
     def _recursion(self, x: Tensor, order: int) -> Tensor:
         """All B-splines of `order` on the knots, `[..., in, knots - order - 1]`."""
-        knots, x = self._knots_like(x), x.unsqueeze(-1)
+        knots, x = self.knots_like(x), x.unsqueeze(-1)
         # Steps are half-open to the right, except that the last interval also holds its right end.
         # Floats, not booleans: tinygrad 0.13's x86 renderer mixes up byte registers that spill.
         at_knot = (x == knots).cast(x.dtype) * (knots < knots[:, -1:]).cast(x.dtype)
         step = (x > knots).cast(x.dtype) + at_knot
         values = step[..., :-1] - step[..., 1:]
+        at = x.maximum(knots[:, :1]).minimum(knots[:, -1:])  # infinity times 0 is not 0
         for p in range(1, order + 1):
-            rising = (x - knots[:, : -p - 1]) * _reciprocal(knots[:, p:-1] - knots[:, : -p - 1])
-            falling = (knots[:, p + 1 :] - x) * _reciprocal(knots[:, p + 1 :] - knots[:, 1:-p])
+            rising = (at - knots[:, : -p - 1]) * _reciprocal(knots[:, p:-1] - knots[:, : -p - 1])
+            falling = (knots[:, p + 1 :] - at) * _reciprocal(knots[:, p + 1 :] - knots[:, 1:-p])
             values = rising * values[..., :-1] + falling * values[..., 1:]
         return (x != x).where(x, values)
 
     def _recursion_derivative(self, x: Tensor) -> Tensor:
         """k (B[n, k-1] / (t[n+k] - t[n]) - B[n+1, k-1] / (t[n+k+1] - t[n+1])), de Boor ch. X."""
-        k, knots = self.order, self._knots_like(x)
+        k, knots = self.order, self.knots_like(x)
         lower = self._recursion(x, k - 1) * _reciprocal(knots[:, k:] - knots[:, :-k])
         return k * (lower[..., :-1] - lower[..., 1:])
 
-    def _knots_like(self, x: Tensor) -> Tensor:
+    def knots_like(self, x: Tensor) -> Tensor:
         assert self.knots is not None
         if self.knots.shape[0] not in (1, x.shape[-1]):
             raise UserError(f"knots for {self.knots.shape[0]} inputs met {x.shape[-1]} inputs")

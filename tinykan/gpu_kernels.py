@@ -3,14 +3,15 @@
 What spline_kernels.py has threads and vectors for is done here by work-items, each of which owns
 what it computes, so that there are no atomics and repeated runs give the same bits:
 
+    the functions' values            an item for each input and sample
     the layer                        an item for each sample and 4 outputs, a loop over the inputs
     the gradient to the values       an item for each input and sample, a loop over the outputs
     the gradient to the weights      an item for each slice of the batch, input and 4 outputs, a
                                      loop over the slice's samples; the slices' sums are added up
 
-The functions' values are ordinary tensor operations, and so is the gradient that leads from them
-to the inputs. They are stored by input, function and sample: neighbouring items, which read
-neighbouring samples, then read neighbouring numbers.
+The gradient that leads from the functions' values to the inputs is an ordinary tensor operation.
+They are stored by input, function and sample: neighbouring items, which read neighbouring samples,
+then read neighbouring numbers.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
 from tinykan.activations import Function
 from tinykan.basis import BSpline
-from tinykan.gradient import with_derivative
 from tinykan.kernels import empty, lane_range, lanes_for, largest_divisor, vector_length, widen
-from tinykan.spline_kernels import added_to_rows, local_functions, weight_rows
+from tinykan.local_support import local_functions, lookup
+from tinykan.spline_kernels import added_to_rows, weight_rows
 
 LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
 GROUP = 128  # items in a work-group; no device's limit is below 256
@@ -44,22 +45,24 @@ def spline_layer(
     lanes = lanes_for(out, LANES)
     weights = [widen(w, lanes) for w in weights]
     slices, length = _slices(batch, *weights[0].shape)
-    samples = slices * length
+    samples, inputs, values = slices * length, x.shape[1], basis.order + 1 + (base is not None)
+    knots = [] if basis.knots is None else [basis.knots_like(x)]
 
-    def values(x: Tensor) -> Tensor:
-        return Tensor.stack(*local_functions(x, basis, base)[0], dim=-1)
+    def to_inputs(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        dx = (Tensor(upstream)[:, 1:] * slopes).sum(1).transpose()
+        return (None, None, dx.uop, *(None for _ in knots))
 
-    def slopes(x: Tensor) -> Tensor:  # the number of the first function has none
-        derivatives = local_functions(x, basis, base)[1]
-        return Tensor.stack(x.const_like(0.0), *derivatives, dim=-1)
-
-    padded = x.pad(((0, samples - batch), (0, 0)))
-    features = with_derivative(padded, values, slopes).permute(1, 2, 0).contiguous()
+    features, slopes = empty((inputs, 1 + values, samples), x).custom_kernel(
+        empty((inputs, values, samples), x),
+        x.pad(((0, samples - batch), (0, 0))),
+        *knots,
+        fxn=lambda *arguments: _features(*arguments, basis=basis, base=base),
+        grad_fxn=to_inputs,
+    )[:2]
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy = Tensor(upstream).contiguous()
-        inputs, rows, _ = features.shape
-        to_values = empty((inputs, rows - 1, samples), x)
+        to_values = empty((inputs, values, samples), x)
         to_values = to_values.custom_kernel(dy, *weights, features, fxn=_value_gradient)[0]
         sums = [empty((slices * inputs, *w.shape[1:]), x) for w in weights]
         sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
@@ -82,6 +85,21 @@ def _slices(batch: int, inputs: int, functions: int, out: int) -> tuple[int, int
     wanted = 1 << max(wanted, 1).bit_length() - 1  # a power of two, as batches mostly are
     length = -(-batch // (wanted * STEP)) * STEP
     return -(-batch // length), length
+
+
+def _features(
+    features: UOp, slopes: UOp, x: UOp, *knots: UOp, basis: BSpline, base: Function | None
+) -> UOp:
+    """What `_forward` needs, and the derivatives `[in, values, batch]` of all but the first row;
+    from the inputs, and given knots."""
+    inputs, _, batch = features.shape
+    (i, b), ranges = _items(inputs, batch)
+    at = x[b, i]
+    found = [value for row in knots for value in lookup(at, basis, row, i)]
+    values, derivatives = local_functions(at, basis, base, found)
+    stored = [features[i, r, b].store(value) for r, value in enumerate(values)]
+    stored += [slopes[i, r, b].store(value) for r, value in enumerate(derivatives)]
+    return _kernel("spline_features", UOp.group(*stored), ranges)
 
 
 def _forward(y: UOp, features: UOp, *weights: UOp) -> UOp:

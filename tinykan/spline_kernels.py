@@ -13,7 +13,8 @@ always taken in the same order: repeated runs give the same bits.
 Three kernels: the layer, in chunks of samples within which one input's weights and the outputs stay
 in the first cache, which also stores the values and their slopes for the other two; the gradient to
 the weights; and that to the inputs. The plain path, which says what they compute, is
-`KANLayer.reference`.
+`KANLayer.reference`. Which functions those are, on uniform and on given knots, is up to
+local_support.py.
 
 gpu_kernels.py has the same layer for devices with work-groups.
 """
@@ -21,14 +22,13 @@ gpu_kernels.py has the same layer for devices with work-groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeGuard
 
 from tinygrad import Tensor, dtypes
 from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
 from tinykan.activations import Function
-from tinykan.basis import Basis, BSpline
+from tinykan.basis import BSpline
 from tinykan.dense_kernels import column_sums
 from tinykan.kernels import (
     empty,
@@ -40,15 +40,11 @@ from tinykan.kernels import (
     widen,
     widened,
 )
+from tinykan.local_support import local_functions, lookup
 
 CHUNK = 64  # samples, whose outputs and one input's features and weights fit into the first cache
 LANES = 64  # outputs computed side by side
 SUMMED_LANES = 8  # the same, where they are then summed up
-
-
-def local(basis: Basis) -> TypeGuard[BSpline]:
-    """Whether the spline layer serves this basis: splines on uniform knots."""
-    return isinstance(basis, BSpline) and basis.knots is None
 
 
 def spline_layer(
@@ -68,6 +64,10 @@ def spline_layer(
     lanes = lanes_for(out, LANES)
     weights = [widen(w, lanes) for w in weights]
     biases = [] if bias is None else [widen(bias, lanes)]
+    given: list[Tensor] = []
+    if basis.knots is not None:
+        scratch = empty((threads_for(blocks), 1 + 2 * basis.order, chunk), x)
+        given = [basis.knots_like(x), scratch]
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy = Tensor(upstream).contiguous()
@@ -76,12 +76,14 @@ def spline_layer(
         dx = empty((batch + padding, inputs), x)
         dx = dx.custom_kernel(*weights, features, slopes, dy, fxn=_input_gradient)[0]
         to_weights = [s.uop for s in sums[: len(weights)]]
-        return (None, None, None, dx.uop, *to_weights, *(column_sums(dy).uop for _ in biases))
+        to_biases = [column_sums(dy).uop for _ in biases]
+        return (None, None, None, dx.uop, *(None for _ in given), *to_weights, *to_biases)
 
     y, features, slopes = empty((batch + padding, widened(out, lanes)), x).custom_kernel(
         empty((blocks, inputs, 1 + rows, chunk), x),
         empty((blocks, inputs, rows, chunk), x),
         x.pad(((0, padding), (0, 0))),
+        *given,
         *weights,
         *biases,
         fxn=lambda *arguments: _forward(
@@ -112,15 +114,17 @@ def _forward(
     features: UOp,
     slopes: UOp,
     x: UOp,
-    *weights: UOp,
+    *others: UOp,
     basis: BSpline,
     base: Function | None,
     biased: bool,
 ) -> UOp:
-    """The layer, from the inputs and the weights of splines, of the base, and the bias; and what
-    its gradients need: for each input the number of its first function, the values, the base
-    function; and the derivatives of the latter two."""
+    """The layer, from the inputs; given knots, with room for what is looked up on them; and the
+    weights of splines, of the base, and the bias. And what its gradients need: for each input the
+    number of its first function, the values, the base function; and the derivatives of the latter
+    two."""
     (blocks, inputs, rows, chunk), out = features.shape, y.shape[1]
+    given, weights = (others[:2], others[2:]) if basis.knots is not None else ((), others)
     lanes = lanes_for(out, LANES)
     block, inner, thread = shared(blocks)
     sample, part, lane = UOp.range(chunk, 2), UOp.range(out // lanes, 3), lane_range(lanes, 4)
@@ -128,16 +132,24 @@ def _forward(
     initial = weights[-1][o] if biased else 0.0
     y = y.after(y[b, o].store(initial).end(lane, part, sample))
 
+    i = UOp.range(inputs, 5)
+    if given:  # looked up one by one first, else compilers make no vectors of what follows
+        (knots, found), sample = given, UOp.range(chunk, 6)
+        looked_up = lookup(x[block * chunk + sample, i].load(), basis, knots, i)
+        stored = [found[thread, r, sample].store(value) for r, value in enumerate(looked_up)]
+        found = found.after(UOp.group(*stored).end(sample))
+
     together = vector_length(chunk, 16)
-    i, part, lane = UOp.range(inputs, 5), UOp.range(chunk // together, 6), lane_range(together, 7)
+    part, lane = UOp.range(chunk // together, 7), lane_range(together, 8)
     sample = part * together + lane
+    near = [found[thread, r, sample].load() for r in range(found.shape[1])] if given else []
     at = x[block * chunk + sample, i].load()
-    values, derivatives = local_functions(at, basis, base)
+    values, derivatives = local_functions(at, basis, base, near)
     stored = [features[block, i, r, sample].store(value) for r, value in enumerate(values)]
     stored += [slopes[block, i, r, sample].store(value) for r, value in enumerate(derivatives)]
     features = features.after(UOp.group(*stored).end(lane, part))
 
-    sample, part, lane = UOp.range(chunk, 8), UOp.range(out // lanes, 9), lane_range(lanes, 10)
+    sample, part, lane = UOp.range(chunk, 9), UOp.range(out // lanes, 10), lane_range(lanes, 11)
     b, o = block * chunk + sample, part * lanes + lane
     total = y.after(i, sample)[b, o].load()
     feature = [features[block, i, r, sample].load() for r in range(rows)]
@@ -205,18 +217,6 @@ def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
         value = value.reduce(loop, arg=Ops.ADD)
     stored = gradient[b, i].store(value).end(sample, i, inner, thread)
     return stored.sink(arg=KernelInfo(name="spline_input_gradient", opts_to_apply=()))
-
-
-def local_functions(x: Any, basis: BSpline, base: Function | None) -> tuple[list, list]:
-    """The number of the first function, the values, the base function; their derivatives. For a
-    number inside a kernel, and for tensors."""
-    first, offsets = basis.local_offsets(x)
-    values = [first, *(basis.closed_form(v) for v in offsets)]
-    derivatives = [basis.closed_slope(v) for v in offsets]
-    if base is not None:
-        values.append(base.value(x))
-        derivatives.append(base.derivative(x))
-    return values, derivatives
 
 
 def weight_rows(first: UOp, weights: Sequence[UOp], rows: int, i: UOp, o: UOp) -> list[UOp]:

@@ -1,0 +1,87 @@
+"""The functions of a spline basis that can be non-zero at one number, inside a kernel.
+
+Of a basis of order k these are k + 1 neighbours. On uniform knots they follow from the distances to
+their centres. On given knots `lookup` searches the interval, and the recursion of Cox and de Boor
+is taken over the 2k knots around it alone (de Boor, A Practical Guide to Splines, ch. X).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinygrad import UOp, dtypes
+
+from tinykan.activations import Function
+from tinykan.basis import BSpline
+
+NARROWEST = 1e-30  # so that intervals without width, whose functions are 0, divide nothing by 0
+
+
+def lookup(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
+    """The number of the interval of `x` on the knots of input `i`, -1 before them, that of the last
+    knot after them, and any of these for NaN; and the `2 order` knots around it. In x's type."""
+    k, count, own = basis.order, basis.intervals + 2 * basis.order + 1, knots.shape[0] > 1
+
+    def knot(number: UOp) -> UOp:
+        bounded = number.maximum(0).minimum(count - 1).cast(dtypes.weakint)
+        return knots[i if own else 0, bounded]
+
+    high = knots[i if own else 0, count - 1]
+    # Intervals are half-open to the right, but the last one holds its end: that is searched for as
+    # a number just below it.
+    below = (x < high).where(x, high - (high.abs() * 2**-23).maximum(1e-37))
+    passed = UOp.const(dtypes.int32, 0)
+    for bit in reversed(range(count.bit_length())):
+        step = 2**bit
+        passed = passed + step * (knot(passed + (step - 1)) <= below).cast(dtypes.int32)
+    interval = (x > high).where(count, passed.minimum(count)) - 1
+    return [interval.cast(x.dtype), *(knot(interval + n) for n in range(1 - k, k + 1))]
+
+
+def local_functions(
+    x: UOp, basis: BSpline, base: Function | None, found: Sequence[UOp]
+) -> tuple[list[UOp], list[UOp]]:
+    """The number of the first function, 0 to `intervals - 1`, in x's type; the values of it and its
+    `order` neighbours; and that of the base function. The derivatives of the functions. `found` is
+    what `lookup` gives, for given knots."""
+    first, values, derivatives = (
+        _on_knots(x, basis, *found) if found else _on_uniform_knots(x, basis)
+    )
+    if base is not None:
+        values, derivatives = [*values, base.value(x)], [*derivatives, base.derivative(x)]
+    return [first, *values], derivatives
+
+
+def _on_uniform_knots(x: UOp, basis: BSpline) -> tuple[UOp, list[UOp], list[UOp]]:
+    position = basis.position(x)
+    first = (position + basis.intervals / 2).floor().maximum(0).minimum(basis.intervals - 1)
+    nearest = position - (first - (basis.n_functions - 1) / 2)
+    offsets = [nearest - float(j) for j in range(basis.order + 1)]
+    return first, [basis.closed_form(v) for v in offsets], [basis.closed_slope(v) for v in offsets]
+
+
+def _on_knots(
+    x: UOp, basis: BSpline, interval: UOp, *near: UOp
+) -> tuple[UOp, list[UOp], list[UOp]]:
+    k, zero = basis.order, x.const_like(0.0)
+    # NaN stays NaN, and so does every value, for all are multiples of this.
+    values = terms = [(x != x).where(x, 1.0)]
+    x = x.maximum(near[0]).minimum(near[-1])  # finite; what is outside is made 0 below
+    for p in range(1, k + 1):
+        left, right = near[k - p : k], near[k : k + p]
+        widths = [(b - a).maximum(NARROWEST) for a, b in zip(left, right, strict=True)]
+        terms = [value / width for value, width in zip(values, widths, strict=True)]
+        rising = [zero, *((x - a) * term for a, term in zip(left, terms, strict=True))]
+        falling = [*((b - x) * term for b, term in zip(right, terms, strict=True)), zero]
+        values = [a + b for a, b in zip(rising, falling, strict=True)]
+    derivatives = [k * (a - b) for a, b in zip([zero, *terms], [*terms, zero], strict=True)]
+    # These are of functions interval - k to interval, not all of which exist outside the domain.
+    first = (interval - k).maximum(0).minimum(basis.intervals - 1)
+    shift = first - (interval - k)
+    moved = [shift.eq(float(n)).cast(x.dtype) for n in range(-k, k + 1)]
+
+    def from_first(numbers: list[UOp]) -> list[UOp]:
+        places = range(k + 1)
+        return [sum((numbers[n] * moved[n - j + k] for n in places), zero) for j in places]
+
+    return first, from_first(values), from_first(derivatives)
