@@ -65,6 +65,31 @@ def test_a_bad_device_in_the_environment_does_not_break_the_import():
     assert result.stdout.strip() == "ok", result.stderr
 
 
+def test_garbage_is_collected_in_any_thread():
+    """A compiled step in a cycle, found by a collection in the thread that runs kernels."""
+    code = (
+        "import gc, threading, time, tinykan\n"
+        "from tinygrad import Device, Tensor, TinyJit\n"
+        "class Holder: pass\n"
+        "def make():\n"
+        "    holder = Holder()\n"
+        "    holder.step = TinyJit(lambda x: (x @ x).realize().sin().sum().realize())\n"
+        "    holder.itself = holder\n"
+        "    for _ in range(4): holder.step(Tensor.ones(32, 32).contiguous().realize()).item()\n"
+        "gc.disable(); make()\n"
+        "tasks = Device['CPU'].tasks\n"
+        "tasks.put([lambda thread: (time.sleep(0.5), gc.collect()), 1, 0])\n"
+        "Tensor([2.0]).exp2().realize()\n"  # waits its turn
+        "waiting = threading.Thread(target=tasks.join, daemon=True); waiting.start()\n"
+        "waiting.join(20); print('hangs' if waiting.is_alive() else 'ok', flush=True)\n"
+        "make(); gc.collect(); print(Tensor([2.0]).exp2().item(), flush=True)\n"
+        "import os; os._exit(0)\n"
+    )
+    if device.describe()["device"] == "CPU":
+        result = in_a_new_process(code)
+        assert result.stdout.split() == ["ok", "4.0"], result.stderr
+
+
 def test_summary_is_one_line_that_names_device_and_renderer():
     about = device.describe()
     line = device.summary()

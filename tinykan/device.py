@@ -7,6 +7,7 @@ import functools
 import os
 import platform
 import re
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, cast
@@ -15,6 +16,8 @@ import numpy as np
 from tinygrad import Context, Device, Tensor
 from tinygrad.helpers import DEV, SPEC, USE_TC, Target, getenv
 from tinygrad.renderer.llvmir import CPULLVMRenderer
+from tinygrad.runtime.graph.hcq import HCQGraph
+from tinygrad.runtime.ops_cpu import CPUWorker
 
 from tinykan.errors import UserError
 
@@ -62,6 +65,7 @@ def select(name: str | None = None) -> str:
 def select_by_default() -> None:
     """What `select` does without a name, unless `DEV` names a device in full: that is tinygrad's to
     open, or to refuse when it is first used."""
+    _free_graphs_outside_workers()
     name = repr(DEV).upper()
     if name in ("", "CPU"):
         select()
@@ -145,6 +149,24 @@ def _allow_unaligned_vectors() -> None:
         return re.sub(r"\b(load|store) <.*", r"\g<0>, align 1", source)
 
     setattr(CPULLVMRenderer, "render", unaligned)  # noqa: B010, a method is not assigned to by name
+
+
+@functools.cache
+def _free_graphs_outside_workers() -> None:
+    """Garbage may be collected in a thread that runs the CPU's kernels. There, tinygrad 0.13's
+    compiled steps wait for the kernels before them, which is to wait for the thread itself, for
+    ever. So that thread leaves them to the next that is freed elsewhere."""
+    free, left = HCQGraph.__del__, []
+
+    def delete(self: HCQGraph) -> None:
+        if isinstance(threading.current_thread(), CPUWorker):
+            left.append(self)
+            return
+        free(self)
+        while left:
+            free(left.pop())
+
+    setattr(HCQGraph, "__del__", delete)  # noqa: B010, as above
 
 
 def works(candidate: str) -> bool:

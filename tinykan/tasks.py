@@ -207,13 +207,13 @@ class SlicesTask(Task):
         count, last = len(self.slices), self.side - 1
         # One below the other: what is interpolated between two of them is never asked for.
         pixels = Tensor(self.slices.reshape(-1, 1)).realize()
+        below = Tensor([0.0, float(self.side)], dtype=dtypes.float32).realize()
 
         def sample(step: Tensor) -> tuple[Tensor, Tensor]:
             u = uniform(step, seed, (batch, 3))
             number = (u[:, :1] * count).floor().minimum(count - 1)
             position = u[:, 1:] * last
-            shift = Tensor([0.0, float(self.side)], dtype=dtypes.float32).to(u.device)
-            stacked = (position + number * shift).contiguous()
+            stacked = (position + number * below).contiguous()
             values = images.interpolate(pixels, stacked, self.side, count * self.side)
             return (2 * number / count - 1).cat(2 * u[:, 1:] - 1, dim=-1), values
 
