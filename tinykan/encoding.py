@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from tinygrad import Tensor, dtypes
 
+from tinykan.activations import cosine, sine
 from tinykan.errors import UserError
 from tinykan.expressions import construct
 
@@ -65,7 +66,7 @@ class Sines(Encoding):
         features = []
         for i, count in enumerate(self._counts):
             v = x[..., i : i + 1]
-            features += [v, _octaves(v + 1, count - 1).sin()] if count > 1 else [v]
+            features += [v, sine(_octaves(v + 1, count - 1))] if count > 1 else [v]
         return Tensor.cat(*features, dim=-1)
 
     @property
@@ -90,7 +91,7 @@ class NeRF(Encoding):
 
     def __call__(self, x: Tensor) -> Tensor:
         angles = _octaves(x.unsqueeze(-1), self.octaves)
-        return angles.sin().cat(angles.cos(), dim=-1).flatten(-2)
+        return sine(angles).cat(cosine(angles), dim=-1).flatten(-2)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Gaussian(Encoding):
 
     def __call__(self, x: Tensor) -> Tensor:
         angles = 2 * math.pi * (x @ self.frequencies)
-        return angles.sin().cat(angles.cos(), dim=-1)
+        return sine(angles).cat(cosine(angles), dim=-1)
 
 
 ENCODINGS: dict[str, type] = {
