@@ -10,8 +10,8 @@ what it computes, so that there are no atomics and repeated runs give the same b
                                      loop over the slice's samples; the slices' sums are added up
 
 The gradient that leads from the functions' values to the inputs is an ordinary tensor operation.
-They are stored by input, function and sample: neighbouring items, which read neighbouring samples,
-then read neighbouring numbers.
+Values are stored by input, function and sample: neighbouring items, which read neighbouring
+samples, then read neighbouring numbers.
 """
 
 from __future__ import annotations
