@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 
 from tinygrad import Tensor, dtypes
+from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
 from tinykan.activations import Function
@@ -28,7 +29,8 @@ from tinykan.kernels import (
     widened,
 )
 
-TILE_ROWS, TILE_COLUMNS = 8, 24  # of the matrix product: as many sums as registers hold
+TILE_ROWS, TILE_COLUMNS = 4, 32  # of the matrix product: as many sums as registers hold
+CHUNK = 256  # rows of both factors at a time, where the sum is over them
 LANES = 64  # columns summed side by side
 FUNCTION_LANES = 16  # inputs whose functions are computed side by side
 
@@ -90,48 +92,88 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         # As wide as the kernel's own output and weights, which may be wider than b.
         dy = Tensor(upstream).contiguous()
         to_a = _product(dy, Tensor(call.src[3]).transpose())
-        to_b = _product(a, dy, transposed=True)
+        to_b = _product_over_rows(a, dy)
         return (None, to_a.uop, to_b.uop, *(column_sums(dy).uop for _ in biases))
 
     return _product(a, b, *biases, grad_fxn=gradient)
 
 
-def _product(
-    a: Tensor,
-    b: Tensor,
-    *biases: Tensor,
-    transposed: bool = False,
-    grad_fxn: Callable | None = None,
-) -> Tensor:
-    """`a @ b`, or `a.T @ b`, plus a bias; left to tinygrad where `b` is too narrow for vectors."""
-    rows, out = a.shape[1] if transposed else a.shape[0], b.shape[1]
-    if out < 4 and transposed:
-        return Tensor.stack(*(column_sums(a, b[:, j].contiguous()) for j in range(out)), dim=-1)
+def _product(a: Tensor, b: Tensor, *biases: Tensor, grad_fxn: Callable | None = None) -> Tensor:
+    """`a @ b` plus a bias; left to tinygrad where `b` is too narrow for vectors."""
+    rows, out = a.shape[0], b.shape[1]
     if out < 4:
         return sum(biases, a @ b)
     lanes = lanes_for(out, TILE_COLUMNS)
     return empty((rows, widened(out, lanes)), a).custom_kernel(
         settled(a),
         *(widen(w, lanes) for w in (b, *biases)),
-        fxn=lambda *arguments: _tiles(*arguments, lanes=lanes, transposed=transposed),
+        fxn=lambda *arguments: _tiles(*arguments, lanes=lanes),
         grad_fxn=grad_fxn,
     )[0][:, :out]
 
 
-def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int, transposed: bool) -> UOp:
+def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int) -> UOp:
     """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
     (n, m), k = y.shape, b.shape[0]
     rows = largest_divisor(n, TILE_ROWS)
     tile, inner, thread = shared(n // rows)
     part, row, lane = UOp.range(m // lanes, 2), lane_range(rows, 3), lane_range(lanes, 4)
     i, j = tile * rows + row, part * lanes + lane
-    terms = [UOp.range(k, 5, AxisType.REDUCE)] if k > 1 else []
-    at = sum(terms, UOp.const(dtypes.weakint, 0))
-    value = (a[at, i] if transposed else a[i, at]) * b[at, j]
-    value = value.reduce(*terms, arg=Ops.ADD) if terms else value
+    value = _summed(k, 5, lambda at: a[i, at] * b[at, j])
     value = sum([bias[j] for bias in biases], value)
     stored = y[i, j].store(value).end(row, lane, part, inner, thread)
     return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
+
+
+def _product_over_rows(a: Tensor, b: Tensor) -> Tensor:
+    """`a.T @ b`, the gradient to weights: `[n, k]` and `[n, m]` to `[k, m]`."""
+    k, out = a.shape[1], b.shape[1]
+    if out < 4:
+        return Tensor.stack(*(column_sums(a, b[:, j].contiguous()) for j in range(out)), dim=-1)
+    lanes = lanes_for(out, TILE_COLUMNS)
+    # Inputs are any number: whole tiles are computed for every thread, and what they have beyond
+    # the end repeats the last one.
+    height = widened(k, TILE_ROWS * min(CPU_COUNT.value, -(-k // TILE_ROWS)))
+    sums = empty((height, widened(out, lanes)), a)
+    return sums.custom_kernel(settled(a), widen(b, lanes), fxn=_tiles_over_rows)[0][:k, :out]
+
+
+def _tiles_over_rows(y: UOp, a: UOp, b: UOp) -> UOp:
+    """Each thread its rows of `y`. As many rows of `a` and `b` at a time as stay in the second
+    cache, for every tile goes through them all."""
+    (height, m), (n, k) = y.shape, a.shape
+    lanes, even = lanes_for(m, TILE_COLUMNS), largest_divisor(n, CHUNK)
+    chunk = even if even >= CHUNK // 8 else n
+    tiles, columns = height // TILE_ROWS, m // lanes
+    threads = threads_for(tiles)
+    thread = UOp.range(threads, 0, AxisType.THREAD)
+
+    def place(loops: tuple[UOp, UOp, UOp, UOp]) -> tuple[UOp, UOp]:
+        tile, part, row, lane = loops
+        return (thread * (tiles // threads) + tile) * TILE_ROWS + row, part * lanes + lane
+
+    def loops(first: int) -> tuple[UOp, UOp, UOp, UOp]:
+        tile, part = UOp.range(tiles // threads, first), UOp.range(columns, first + 1)
+        return tile, part, lane_range(TILE_ROWS, first + 2), lane_range(lanes, first + 3)
+
+    clearing = loops(1)
+    y = y.after(y[place(clearing)].store(0.0).end(*reversed(clearing)))
+    block = UOp.range(n // chunk, 5)
+    adding = loops(6)
+    i, j = place(adding)
+    row = i.minimum(k - 1)
+    total = _summed(chunk, 10, lambda at: a[block * chunk + at, row] * b[block * chunk + at, j])
+    present = y.after(block, adding[0], adding[1])[i, j].load()
+    stored = y[i, j].store(present + total).end(*reversed(adding), block, thread)
+    return stored.sink(arg=KernelInfo(name="matmul_over_rows", opts_to_apply=()))
+
+
+def _summed(count: int, number: int, term: Callable[[UOp], UOp]) -> UOp:
+    """The sum of `term(0)` to `term(count - 1)`."""
+    if count == 1:  # tinygrad makes such a range a constant, which can't be summed over
+        return term(UOp.const(dtypes.weakint, 0))
+    at = UOp.range(count, number, AxisType.REDUCE)
+    return term(at).reduce(at, arg=Ops.ADD)
 
 
 def column_sums(values: Tensor, *factors: Tensor) -> Tensor:
