@@ -7,7 +7,6 @@ which is made for larger matrices.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from tinygrad import Tensor, dtypes
@@ -29,6 +28,7 @@ from tinykan.kernels import (
 )
 
 TILE_ROWS, TILE_COLUMNS = 8, 24  # of the matrix product: as many sums as registers hold
+BLOCK = 64  # samples whose features and gradients stay in a cache
 LANES = 64  # columns summed side by side
 FUNCTION_LANES = 16  # inputs whose functions are computed side by side
 
@@ -90,69 +90,86 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         # As wide as the kernel's own output and weights, which may be wider than b.
         dy = Tensor(upstream).contiguous()
         to_a = _product(dy, Tensor(call.src[3]).transpose())
-        to_b = _product(a, dy, transposed=True)
+        to_b = empty((a.shape[1], dy.shape[1]), a).custom_kernel(settled(a), dy, fxn=_outer)[0]
         return (None, to_a.uop, to_b.uop, *(column_sums(dy).uop for _ in biases))
 
     return _product(a, b, *biases, grad_fxn=gradient)
 
 
-def _product(
-    a: Tensor,
-    b: Tensor,
-    *biases: Tensor,
-    transposed: bool = False,
-    grad_fxn: Callable | None = None,
-) -> Tensor:
-    """`a @ b`, or `a.T @ b`, plus a bias; left to tinygrad where `b` is too narrow for vectors."""
-    rows, out = a.shape[1] if transposed else a.shape[0], b.shape[1]
-    if out < 4 and transposed:
-        return Tensor.stack(*(column_sums(a, b[:, j].contiguous()) for j in range(out)), dim=-1)
-    if out < 4:
-        return sum(biases, a @ b)
-    lanes = lanes_for(out, TILE_COLUMNS)
-    return empty((rows, widened(out, lanes)), a).custom_kernel(
+def _product(a: Tensor, b: Tensor, *biases: Tensor, grad_fxn: Callable | None = None) -> Tensor:
+    """`a @ b`, plus a bias."""
+    out = b.shape[1]
+    lanes = max(4, lanes_for(out, TILE_COLUMNS))
+    return empty((a.shape[0], widened(out, lanes)), a).custom_kernel(
         settled(a),
         *(widen(w, lanes) for w in (b, *biases)),
-        fxn=lambda *arguments: _tiles(*arguments, lanes=lanes, transposed=transposed),
+        fxn=lambda *arguments: _tiles(*arguments, lanes=lanes),
         grad_fxn=grad_fxn,
     )[0][:, :out]
 
 
-def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int, transposed: bool) -> UOp:
+def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int) -> UOp:
     """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
     (n, m), k = y.shape, b.shape[0]
     rows = largest_divisor(n, TILE_ROWS)
     tile, inner, thread = shared(n // rows)
     part, row, lane = UOp.range(m // lanes, 2), lane_range(rows, 3), lane_range(lanes, 4)
     i, j = tile * rows + row, part * lanes + lane
-    terms = [UOp.range(k, 5, AxisType.REDUCE)] if k > 1 else []
-    at = sum(terms, UOp.const(dtypes.weakint, 0))
-    value = (a[at, i] if transposed else a[i, at]) * b[at, j]
-    value = value.reduce(*terms, arg=Ops.ADD) if terms else value
-    value = sum([bias[j] for bias in biases], value)
+    value = sum([bias[j] for bias in biases], _sum(lambda at: a[i, at] * b[at, j], k, 5))
     stored = y[i, j].store(value).end(row, lane, part, inner, thread)
     return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
 
 
-def column_sums(values: Tensor, *factors: Tensor) -> Tensor:
-    """`[n, columns]` to `[columns]`, each row multiplied by its factor `[n]` if there is one; each
-    thread sums its rows."""
+def _outer(y: UOp, a: UOp, b: UOp) -> UOp:
+    """`a.T @ b`: sums over the samples, by blocks of them that stay in a cache for all tiles of the
+    result. Each thread owns its rows of the result."""
+    (k, m), n = y.shape, b.shape[0]
+    rows, lanes = largest_divisor(k, TILE_ROWS), vector_length(m, TILE_COLUMNS)
+    even = largest_divisor(n, BLOCK)
+    samples = even if even >= BLOCK // 4 else n
+    threads = threads_for(k // rows)
+    thread, pieces = UOp.range(threads, 0, AxisType.THREAD), k // rows // threads
+
+    def tile(number: int) -> tuple[UOp, UOp, tuple[UOp, ...]]:
+        piece, part = UOp.range(pieces, number), UOp.range(m // lanes, number + 1)
+        row, lane = lane_range(rows, number + 2), lane_range(lanes, number + 3)
+        i, j = (thread * pieces + piece) * rows + row, part * lanes + lane
+        return i, j, (lane, row, part, piece)
+
+    i, j, loops = tile(1)
+    y = y.after(y[i, j].store(0.0).end(*loops))
+    block, (i, j, loops) = UOp.range(n // samples, 5), tile(6)
+    before = y.after(block, *loops[2:])[i, j].load()
+    first = block * samples
+    added = _sum(lambda at: a[first + at, i] * b[first + at, j], samples, 10)
+    stored = y[i, j].store(before + added).end(*loops, block, thread)
+    return stored.sink(arg=KernelInfo(name="outer", opts_to_apply=()))
+
+
+def _sum(term: Callable[[UOp], UOp], count: int, number: int) -> UOp:
+    """A range of one is a constant to tinygrad, which can't be summed over."""
+    if count == 1:
+        return term(UOp.const(dtypes.weakint, 0))
+    at = UOp.range(count, number, AxisType.REDUCE)
+    return term(at).reduce(at, arg=Ops.ADD)
+
+
+def column_sums(values: Tensor) -> Tensor:
+    """`[n, columns]` to `[columns]`; each thread sums its rows."""
     n, columns = values.shape
     threads = threads_for(n)
     if n == threads:
-        return math.prod((f.unsqueeze(-1) for f in factors), start=values).sum(0)
-    partial = empty((threads, columns), values)
-    return partial.custom_kernel(settled(values), *factors, fxn=_sums)[0].sum(0)
+        return values.sum(0)
+    return empty((threads, columns), values).custom_kernel(values, fxn=_sums)[0].sum(0)
 
 
-def _sums(sums: UOp, values: UOp, *factors: UOp) -> UOp:
+def _sums(sums: UOp, values: UOp) -> UOp:
     threads, columns = sums.shape
     lanes, rows = vector_length(columns, LANES), values.shape[0] // threads
     thread, part = UOp.range(threads, 0, AxisType.THREAD), UOp.range(columns // lanes, 1)
     lane, row = lane_range(lanes, 2), UOp.range(rows, 3, AxisType.REDUCE)
     column = part * lanes + lane
-    at = thread * rows + row
-    total = math.prod((f[at] for f in factors), start=values[at, column]).reduce(row, arg=Ops.ADD)
+    total = values[thread * rows + row, column].reduce(row, arg=Ops.ADD)
     stored = sums[thread, column].store(total).end(lane, part, thread)
     return stored.sink(arg=KernelInfo(name="column_sums", opts_to_apply=()))
 
