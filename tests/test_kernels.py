@@ -209,7 +209,9 @@ def test_other_types_take_the_plain_path():
 
 @needs_dense_kernels
 @pytest.mark.parametrize("basis", [Linear(), Polynomial(3)], ids=repr)
-@pytest.mark.parametrize("size", [(64, 16, 32), (130, 7, 12), (37, 3, 5), (1, 4, 8), (6, 1, 1)])
+@pytest.mark.parametrize(
+    "size", [(64, 16, 32), (96, 24, 68), (130, 7, 12), (37, 3, 5), (1, 4, 8), (6, 1, 1)]
+)
 def test_dense_layers_match_the_plain_path(basis, size):
     batch, inputs, outputs = size
     rng = np.random.default_rng(batch)

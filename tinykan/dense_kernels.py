@@ -7,7 +7,6 @@ which is made for larger matrices.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from tinygrad import Tensor, dtypes
@@ -30,7 +29,7 @@ from tinykan.kernels import (
 )
 
 TILE_ROWS, TILE_COLUMNS = 4, 32  # of the matrix product: as many sums as registers hold
-CHUNK = 256  # rows of both factors at a time, where the sum is over them
+BLOCK = 64  # samples whose features and gradients stay in a cache
 LANES = 64  # columns summed side by side
 FUNCTION_LANES = 16  # inputs whose functions are computed side by side
 
@@ -92,19 +91,21 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         # As wide as the kernel's own output and weights, which may be wider than b.
         dy = Tensor(upstream).contiguous()
         to_a = _product(dy, Tensor(call.src[3]).transpose())
-        to_b = _product_over_rows(a, dy)
-        return (None, to_a.uop, to_b.uop, *(column_sums(dy).uop for _ in biases))
+        # Inputs are any number. Whole tiles are computed, as many for every thread; what they have
+        # beyond the end repeats the last input.
+        inputs = a.shape[1]
+        height = widened(inputs, TILE_ROWS * min(CPU_COUNT.value, -(-inputs // TILE_ROWS)))
+        to_b = empty((height, dy.shape[1]), a).custom_kernel(settled(a), dy, fxn=_outer)[0]
+        return (None, to_a.uop, to_b[:inputs].uop, *(column_sums(dy).uop for _ in biases))
 
     return _product(a, b, *biases, grad_fxn=gradient)
 
 
 def _product(a: Tensor, b: Tensor, *biases: Tensor, grad_fxn: Callable | None = None) -> Tensor:
-    """`a @ b` plus a bias; left to tinygrad where `b` is too narrow for vectors."""
-    rows, out = a.shape[0], b.shape[1]
-    if out < 4:
-        return sum(biases, a @ b)
-    lanes = lanes_for(out, TILE_COLUMNS)
-    return empty((rows, widened(out, lanes)), a).custom_kernel(
+    """`a @ b`, plus a bias."""
+    out = b.shape[1]
+    lanes = max(4, lanes_for(out, TILE_COLUMNS))
+    return empty((a.shape[0], widened(out, lanes)), a).custom_kernel(
         settled(a),
         *(widen(w, lanes) for w in (b, *biases)),
         fxn=lambda *arguments: _tiles(*arguments, lanes=lanes),
@@ -119,82 +120,62 @@ def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int) -> UOp:
     tile, inner, thread = shared(n // rows)
     part, row, lane = UOp.range(m // lanes, 2), lane_range(rows, 3), lane_range(lanes, 4)
     i, j = tile * rows + row, part * lanes + lane
-    value = _summed(k, 5, lambda at: a[i, at] * b[at, j])
-    value = sum([bias[j] for bias in biases], value)
+    value = sum([bias[j] for bias in biases], _sum(lambda at: a[i, at] * b[at, j], k, 5))
     stored = y[i, j].store(value).end(row, lane, part, inner, thread)
     return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
 
 
-def _product_over_rows(a: Tensor, b: Tensor) -> Tensor:
-    """`a.T @ b`, the gradient to weights: `[n, k]` and `[n, m]` to `[k, m]`."""
-    k, out = a.shape[1], b.shape[1]
-    if out < 4:
-        return Tensor.stack(*(column_sums(a, b[:, j].contiguous()) for j in range(out)), dim=-1)
-    lanes = lanes_for(out, TILE_COLUMNS)
-    # Inputs are any number: whole tiles are computed for every thread, and what they have beyond
-    # the end repeats the last one.
-    height = widened(k, TILE_ROWS * min(CPU_COUNT.value, -(-k // TILE_ROWS)))
-    sums = empty((height, widened(out, lanes)), a)
-    return sums.custom_kernel(settled(a), widen(b, lanes), fxn=_tiles_over_rows)[0][:k, :out]
-
-
-def _tiles_over_rows(y: UOp, a: UOp, b: UOp) -> UOp:
-    """Each thread its rows of `y`. As many rows of `a` and `b` at a time as stay in the second
-    cache, for every tile goes through them all."""
+def _outer(y: UOp, a: UOp, b: UOp) -> UOp:
+    """`a.T @ b`: sums over the samples, by blocks of them that stay in a cache for all tiles of the
+    result. Each thread owns its rows of the result."""
     (height, m), (n, k) = y.shape, a.shape
-    lanes, even = lanes_for(m, TILE_COLUMNS), largest_divisor(n, CHUNK)
-    chunk = even if even >= CHUNK // 8 else n
-    tiles, columns = height // TILE_ROWS, m // lanes
-    threads = threads_for(tiles)
-    thread = UOp.range(threads, 0, AxisType.THREAD)
+    lanes = vector_length(m, TILE_COLUMNS)
+    even = largest_divisor(n, BLOCK)
+    samples = even if even >= BLOCK // 4 else n
+    threads = threads_for(height // TILE_ROWS)
+    thread, pieces = UOp.range(threads, 0, AxisType.THREAD), height // TILE_ROWS // threads
 
-    def place(loops: tuple[UOp, UOp, UOp, UOp]) -> tuple[UOp, UOp]:
-        tile, part, row, lane = loops
-        return (thread * (tiles // threads) + tile) * TILE_ROWS + row, part * lanes + lane
+    def tile(number: int) -> tuple[UOp, UOp, tuple[UOp, ...]]:
+        piece, part = UOp.range(pieces, number), UOp.range(m // lanes, number + 1)
+        row, lane = lane_range(TILE_ROWS, number + 2), lane_range(lanes, number + 3)
+        i, j = (thread * pieces + piece) * TILE_ROWS + row, part * lanes + lane
+        return i, j, (lane, row, part, piece)
 
-    def loops(first: int) -> tuple[UOp, UOp, UOp, UOp]:
-        tile, part = UOp.range(tiles // threads, first), UOp.range(columns, first + 1)
-        return tile, part, lane_range(TILE_ROWS, first + 2), lane_range(lanes, first + 3)
-
-    clearing = loops(1)
-    y = y.after(y[place(clearing)].store(0.0).end(*reversed(clearing)))
-    block = UOp.range(n // chunk, 5)
-    adding = loops(6)
-    i, j = place(adding)
-    row = i.minimum(k - 1)
-    total = _summed(chunk, 10, lambda at: a[block * chunk + at, row] * b[block * chunk + at, j])
-    present = y.after(block, adding[0], adding[1])[i, j].load()
-    stored = y[i, j].store(present + total).end(*reversed(adding), block, thread)
-    return stored.sink(arg=KernelInfo(name="matmul_over_rows", opts_to_apply=()))
+    i, j, loops = tile(1)
+    y = y.after(y[i, j].store(0.0).end(*loops))
+    block, (i, j, loops) = UOp.range(n // samples, 5), tile(6)
+    before = y.after(block, *loops[2:])[i, j].load()
+    first = block * samples
+    column = i.minimum(k - 1)
+    added = _sum(lambda at: a[first + at, column] * b[first + at, j], samples, 10)
+    stored = y[i, j].store(before + added).end(*loops, block, thread)
+    return stored.sink(arg=KernelInfo(name="outer", opts_to_apply=()))
 
 
-def _summed(count: int, number: int, term: Callable[[UOp], UOp]) -> UOp:
-    """The sum of `term(0)` to `term(count - 1)`."""
-    if count == 1:  # tinygrad makes such a range a constant, which can't be summed over
+def _sum(term: Callable[[UOp], UOp], count: int, number: int) -> UOp:
+    """A range of one is a constant to tinygrad, which can't be summed over."""
+    if count == 1:
         return term(UOp.const(dtypes.weakint, 0))
     at = UOp.range(count, number, AxisType.REDUCE)
     return term(at).reduce(at, arg=Ops.ADD)
 
 
-def column_sums(values: Tensor, *factors: Tensor) -> Tensor:
-    """`[n, columns]` to `[columns]`, each row multiplied by its factor `[n]` if there is one; each
-    thread sums its rows."""
+def column_sums(values: Tensor) -> Tensor:
+    """`[n, columns]` to `[columns]`; each thread sums its rows."""
     n, columns = values.shape
     threads = threads_for(n)
     if n == threads:
-        return math.prod((f.unsqueeze(-1) for f in factors), start=values).sum(0)
-    partial = empty((threads, columns), values)
-    return partial.custom_kernel(settled(values), *factors, fxn=_sums)[0].sum(0)
+        return values.sum(0)
+    return empty((threads, columns), values).custom_kernel(values, fxn=_sums)[0].sum(0)
 
 
-def _sums(sums: UOp, values: UOp, *factors: UOp) -> UOp:
+def _sums(sums: UOp, values: UOp) -> UOp:
     threads, columns = sums.shape
     lanes, rows = vector_length(columns, LANES), values.shape[0] // threads
     thread, part = UOp.range(threads, 0, AxisType.THREAD), UOp.range(columns // lanes, 1)
     lane, row = lane_range(lanes, 2), UOp.range(rows, 3, AxisType.REDUCE)
     column = part * lanes + lane
-    at = thread * rows + row
-    total = math.prod((f[at] for f in factors), start=values[at, column]).reduce(row, arg=Ops.ADD)
+    total = values[thread * rows + row, column].reduce(row, arg=Ops.ADD)
     stored = sums[thread, column].store(total).end(lane, part, thread)
     return stored.sink(arg=KernelInfo(name="column_sums", opts_to_apply=()))
 

@@ -55,10 +55,12 @@ def threads_for(count: int) -> int:
 
 def lanes_for(out: int, limit: int) -> int:
     """How many columns to compute side by side: a multiple of 4, for vector loads need rows that
-    start at one, with the least waste; below 4 there is nothing to gain."""
+    start at one, with the least waste, then of whole 64-byte vectors; below 4 there is nothing to
+    gain."""
     if out <= limit:
         return 1 if out < 4 else -(-out // 4) * 4
-    return min(range(limit, limit // 2 - 1, -4), key=lambda lanes: widened(out, lanes))
+    choices = range(limit, limit // 2 - 1, -4)
+    return min(choices, key=lambda lanes: (widened(out, lanes), lanes % 16 > 0))
 
 
 def widened(out: int, lanes: int) -> int:
