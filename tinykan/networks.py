@@ -28,8 +28,8 @@ NORMS = {"layer": layer_norm}
 class Network:
     """An optional encoding, then layers with a node activation (a name of FUNCTIONS) between them:
     `[..., in_features]` to `[..., out_features]`. `norm` names one of NORMS, for the input of each
-    layer but the first, after the activation: it keeps features on a basis's domain, as FastKAN's
-    does."""
+    layer but the first, after the activation. Most features are then within (-2, 2): with it, give
+    bases that domain, as FastKAN does."""
 
     def __init__(
         self,
