@@ -17,8 +17,8 @@ from tinykan.layers import EdgeTanh, KANLayer, learnable
 
 def layer_norm(x: Tensor) -> Tensor:
     """Each sample's features less their mean and divided by their spread (Ba et al. 2016), without
-    learned scales, which the next layer has. Equal features become 0. A single feature is left as
-    it is: it would be 0 always."""
+    learned scales. Equal features become 0. A single feature is left as it is: it would be 0
+    always."""
     return x.layernorm(eps=1e-5) if x.shape[-1] > 1 else x
 
 
