@@ -75,11 +75,11 @@ class Translates(DenseBasis):
         """The distance from the middle, no farther than where the widest copy has vanished: so no
         infinity meets a zero."""
         low, high = self.domain
-        return bounded(x - (low + high) / 2, (high - low) / 2 + 14 / min(self.copies)[0])
+        return bounded(x - (low + high) / 2, (high - low) / 2 + 10 / min(self.copies)[0])
 
     def _tensors(self, x: Tensor) -> list[Tensor]:
         columns = zip(*self.copies, strict=True)
-        return [Tensor(list(c), dtype=x.dtype, device=x.device) for c in columns]
+        return [Tensor(list(c), dtype=x.dtype).to(x.device) for c in columns]
 
     def _value(self, near: Number, scale: Any, centre: Any) -> Number:
         u = (near - centre) * scale

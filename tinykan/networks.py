@@ -17,8 +17,8 @@ from tinykan.layers import EdgeTanh, KANLayer, learnable
 
 def layer_norm(x: Tensor) -> Tensor:
     """Each sample's features less their mean and divided by their spread (Ba et al. 2016), without
-    learned scales, which the next layer has. Equal features become 0. A single feature is left as
-    it is: it would be 0 always."""
+    learned scales. Equal features become 0. A single feature is left as it is: it would be 0
+    always."""
     return x.layernorm(eps=1e-5) if x.shape[-1] > 1 else x
 
 
@@ -28,8 +28,8 @@ NORMS = {"layer": layer_norm}
 class Network:
     """An optional encoding, then layers with a node activation (a name of FUNCTIONS) between them:
     `[..., in_features]` to `[..., out_features]`. `norm` names one of NORMS, for the input of each
-    layer but the first, after the activation: it keeps features on a basis's domain, as FastKAN's
-    does."""
+    layer but the first, after the activation. Most features are then within (-2, 2): with it, give
+    bases that domain, as FastKAN does."""
 
     def __init__(
         self,
