@@ -141,7 +141,7 @@ def test_bases_own_state_that_no_optimiser_moves():
 @pytest.mark.parametrize("name", INITIALISERS)
 def test_initial_scale_follows_fan_in(name):
     draw = INITIALISERS[name]
-    few, many = (draw(np.random.default_rng(0), (n, 3, n)).std() for n in (16, 256))
+    few, many = (draw(np.random.default_rng(0), (n, 4, n)).std() for n in (16, 256))
     power = 1.0 if name == "siren-first" else 0.5
     assert few / many == pytest.approx(16**power, rel=0.1)
 

@@ -45,10 +45,20 @@ def _rbf(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     return rng.normal(0, 0.5 / np.sqrt(shape[0]), shape)
 
 
-def _waves(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """FourierKAN's: unit variance from sines and cosines, whose mean square is 1/2. So is that of
-    Chebyshev polynomials; ChebyKAN's 1 / (in * n) as a deviation fades from layer to layer."""
+def _chebyshev(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Unit variance from functions whose mean square is 1/2; ChebyKAN's 1 / (in * n) as a deviation
+    fades from layer to layer."""
     return rng.normal(0, np.sqrt(2 / (shape[0] * shape[1])), shape)
+
+
+def _fourier(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """FourierKAN's smooth start: amplitudes fall as 1 / k^2. A deviation of 0.3 keeps nodes within
+    a period; with 1, layers fold their inputs over and over, and little is learned (an image of
+    128 x 128 after 200 steps: 19 dB, not 26)."""
+    k = np.arange(1, shape[1] // 2 + 1)
+    amplitudes = np.concatenate([k, k]) ** -2.0
+    amplitudes *= 0.3 * np.sqrt(2 / (shape[0] * (amplitudes**2).sum()))
+    return rng.normal(0, 1, shape) * amplitudes[:, None]
 
 
 def _wavelet(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -75,7 +85,8 @@ INITIALISERS: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np
     "polynomial": _polynomial,
     "spline": _spline,
     "rbf": _rbf,
-    "waves": _waves,
+    "chebyshev": _chebyshev,
+    "fourier": _fourier,
     "wavelet": _wavelet,
     "siren-first": _siren_first,
     "siren-hidden": _siren_hidden,
@@ -85,8 +96,8 @@ DEFAULT_INITIALISER = {
     Polynomial: "polynomial",
     BSpline: "spline",
     RBF: "rbf",
-    Chebyshev: "waves",
-    Fourier: "waves",
+    Chebyshev: "chebyshev",
+    Fourier: "fourier",
     Wavelet: "wavelet",
 }
 

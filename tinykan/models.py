@@ -74,7 +74,7 @@ MODELS = {
     "chebyshev": Model("sum_i sum_n a_n T_n(tanh(x_i)) + b", 5e-3, basis="Chebyshev(4)"),
     "fourier": Model(
         "sum_i sum_n (a_n sin(pi n x_i) + b_n cos(pi n x_i)) + c",
-        2e-3,
+        5e-3,
         encoding="none",
         basis="Fourier(4)",
     ),
