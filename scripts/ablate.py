@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tinykan import device, files
 from tinykan.cli import option, run
+from tinykan.interruption import Stopped
 from tinykan.studies.queue import Queue
 from tinykan.studies.report import write_report
 from tinykan.studies.study import Study
@@ -56,6 +57,9 @@ def main(config: Config) -> None:
     command = " ".join(["python scripts/ablate.py", shlex.quote(config.study), *shown])
     try:
         work(study, queue, runs / "cells", lambda line: print(line, flush=True))
+    except Stopped as error:
+        error.args = ("stopped; the same command goes on",)
+        raise
     finally:
         found = results(study, queue, command)
         out.mkdir(parents=True, exist_ok=True)

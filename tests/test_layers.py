@@ -12,7 +12,8 @@ from tinygrad.nn.state import get_state_dict
 
 from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
 from tinykan.activations import FUNCTIONS
-from tinykan.layers import INITIALISERS, learnable
+from tinykan.initialisers import INITIALISERS
+from tinykan.layers import learnable
 
 
 def double(values: np.ndarray) -> Tensor:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from tinygrad import Tensor, UOp, dtypes
 
-from tinykan.errors import UserError, check_integer
+from tinykan.errors import UserError, check_domain, check_integer
 from tinykan.gradient import with_derivative
 
 # Closed forms serve tensors, and single numbers inside a kernel.
@@ -143,15 +143,7 @@ class BSpline(Basis):
     def __post_init__(self) -> None:
         check_integer("intervals", self.intervals, 1, 100_000)
         check_integer("order", self.order, 1, 5)
-        try:
-            low, high = self.domain
-            bounded = math.isfinite(low) and math.isfinite(high) and low < high
-        except (TypeError, ValueError):
-            bounded = False
-        if not bounded:
-            raise UserError(
-                f"domain {self.domain!r} must be two finite numbers, the lower one first"
-            )
+        check_domain(self.domain)
         if self.knots is not None:
             object.__setattr__(self, "knots", self._checked_knots(self.knots))
 

@@ -267,6 +267,8 @@ class _Progress:
         self.printed, self.warned, self.drawn = 0, False, False
 
     def show(self, step: int, loss: float, seconds: float, outside: list[float]) -> None:
+        if not self.enabled:
+            return
         worst = max(range(len(outside)), key=outside.__getitem__)
         if outside[worst] > OUTSIDE_LIMIT and not self.warned:
             self.warned = True
@@ -274,8 +276,6 @@ class _Progress:
                 f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its "
                 "grid, where splines end; widen the domain or scale the inputs"
             )
-        if not self.enabled:
-            return
         counted = step - self.done - 2
         rate = counted / seconds if counted > 0 and seconds > 0 else 0.0
         left = (

@@ -1,0 +1,98 @@
+"""How coefficients and weights start: one row for each kind of layer, with its source.
+
+All are drawn with variance in proportion to 1 / in_features, so that a layer keeps the scale of its
+inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tinykan.basis import BSpline, Linear, Polynomial
+from tinykan.dense_bases import RBF, Chebyshev, Fourier, Wavelet
+
+
+def glorot(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Glorot and Bengio 2010, eq. 16, for tanh."""
+    limit = np.sqrt(6 / (shape[0] + shape[2]))
+    return rng.uniform(-limit, limit, shape)
+
+
+def _he(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """He et al. 2015, sec. 2.2, for ReLU."""
+    limit = np.sqrt(6 / shape[0])
+    return rng.uniform(-limit, limit, shape)
+
+
+def _polynomial(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Glorot's variance, shared out among the powers (as ChebyKAN does among its degrees)."""
+    return glorot(rng, shape) / np.sqrt(shape[1])
+
+
+def _spline(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Small random curves beside the base function (KAN paper, sec. 2.2)."""
+    return rng.normal(0, 0.3 / np.sqrt(shape[0]), shape)
+
+
+def _rbf(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """FastKAN's normal numbers. Their variance makes up for the squares of overlapping Gaussians,
+    which sum to sqrt(pi / 2) on the domain, and gives the output that of inputs spread over it."""
+    return rng.normal(0, 0.5 / np.sqrt(shape[0]), shape)
+
+
+def _chebyshev(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Unit variance from functions whose mean square is 1/2; ChebyKAN's 1 / (in * n) as a deviation
+    fades from layer to layer."""
+    return rng.normal(0, np.sqrt(2 / (shape[0] * shape[1])), shape)
+
+
+def _fourier(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """FourierKAN's smooth start: amplitudes fall as 1 / k^2. A deviation of 0.3 keeps nodes within
+    a period; with 1, layers fold their inputs over and over, and little is learned (an image of
+    128 x 128 after 200 steps: 19 dB, not 26)."""
+    k = np.arange(1, shape[1] // 2 + 1)
+    amplitudes = np.concatenate([k, k]) ** -2.0
+    amplitudes *= 0.3 * np.sqrt(2 / (shape[0] * (amplitudes**2).sum()))
+    return rng.normal(0, 1, shape) * amplitudes[:, None]
+
+
+def _wavelet(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Wav-KAN's uniform numbers, shared out among the levels, of 1, 2, 4 .. functions: the squares
+    of one level's sum to about 1/2 everywhere on the domain."""
+    limit = np.sqrt(3 / (shape[0] * np.log2(shape[1] + 1)))
+    return rng.uniform(-limit, limit, shape)
+
+
+def _siren_first(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Sitzmann et al. 2020, sec. 3.2: phases spread over several periods."""
+    return rng.uniform(-1 / shape[0], 1 / shape[0], shape)
+
+
+def _siren_hidden(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Sitzmann et al. 2020, theorem 1.8, with the frequency of 30 taken out of the weights."""
+    limit = np.sqrt(6 / shape[0]) / 30
+    return rng.uniform(-limit, limit, shape)
+
+
+INITIALISERS: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]] = {
+    "glorot": glorot,
+    "he": _he,
+    "polynomial": _polynomial,
+    "spline": _spline,
+    "rbf": _rbf,
+    "chebyshev": _chebyshev,
+    "fourier": _fourier,
+    "wavelet": _wavelet,
+    "siren-first": _siren_first,
+    "siren-hidden": _siren_hidden,
+}
+DEFAULT_INITIALISER = {
+    Linear: "glorot",
+    Polynomial: "polynomial",
+    BSpline: "spline",
+    RBF: "rbf",
+    Chebyshev: "chebyshev",
+    Fourier: "fourier",
+    Wavelet: "wavelet",
+}
