@@ -140,7 +140,7 @@ class Study:
         return [
             self._cell(arm, "search", {**settings, **tried})
             for arm, _, settings in self._settings
-            for tried in expand(self._search, arm)
+            for tried in expand(self._search, "search")  # the same for all
         ]
 
     @cached_property
@@ -157,11 +157,12 @@ class Study:
     def _final_cells(self, best: Callable[[tuple[str, int]], dict | None]) -> list[Cell]:
         cells = []
         for final in self._finals:
-            for arm, name, settings in self._settings:
-                if name not in final.get("arms", [name]):
-                    continue
-                options = {k: v for k, v in final.items() if k != "arms"}
-                for reported in expand(options, arm):
+            options = {k: v for k, v in final.items() if k != "arms"}
+            # One seed of every arm before the next: half a study compares them already.
+            for reported in expand(options, "final"):
+                for arm, name, settings in self._settings:
+                    if name not in final.get("arms", [name]):
+                        continue
                     plain = self._cell(arm, "final", {**settings, **reported})
                     chosen = best(plain.group)
                     if chosen is not None:
