@@ -74,7 +74,7 @@ def _progress(study: Study) -> Block:
     states = {state: study.count(state) for state in ("complete", "failed", "running")}
     states["waiting"] = planned - sum(states.values())
     counts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-    time = f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
+    time = f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"
     unfinished = states["running"] + states["waiting"] > 0
     return Paragraph(
         (

@@ -55,7 +55,8 @@ def work(study: Study, queue: Queue, folder: Path, say: Callable[[str], None]) -
             try:
                 result = run_cell(study, cell, folder / cell.key, again=again)
             except UserError as error:
-                say(f"{about}  failed: {error}")
+                if error.status == 1:  # not stopped by a signal
+                    say(f"{about}  failed: {error}")
                 raise
             steps_done += cell.config["steps"]
             steps_left = sum(c.config["steps"] for c in left if c.key != cell.key)  # noqa: B023
