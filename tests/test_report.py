@@ -273,7 +273,7 @@ def test_what_is_not_done_is_said(results):
         ("e", "its mse is not a finite number"),
     ]
     text = built(results).markdown()
-    assert "20 runs, 15 complete, 3 failed, 1 running, 1 waiting; 10 minutes" in text
+    assert "20 runs, 15 complete, 3 failed, 1 running, 1 waiting; 10.0 minutes" in text
     assert "The study is not finished" in text
     assert "The study is not finished" not in built(study([cell("a", 1e-4)])).html()
 
