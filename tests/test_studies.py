@@ -294,7 +294,7 @@ def postgres():
 
 def test_four_workers_of_which_two_are_killed(study, tmp_path, postgres):
     """On one study in PostgreSQL, each in a folder of its own, as on four machines."""
-    tiny = study(LONGER)
+    tiny = study(LONGER.replace("3000", "1500"))
     workers = []
     for number in range(4):
         folder = tmp_path / f"machine{number}"
