@@ -130,7 +130,9 @@ class Study:
                 return None  # nothing that was tried works
             return {k: candidates[min(known)[1]].config[k] for k in self.searched} if known else {}
 
-        cells = {cell.key: cell for cell in (*self.search_cells, *self._final_cells(best))}
+        cells: dict[str, Cell] = {}
+        for cell in (*self.search_cells, *self._final_cells(best)):
+            cells.setdefault(cell.key, cell)  # one run, for the first who asks for it
         return list(cells.values())
 
     @cached_property
@@ -146,8 +148,8 @@ class Study:
     @cached_property
     def planned(self) -> int:
         """How many cells there will be."""
-        finals = self._final_cells(lambda group: {})
-        return len(self.search_cells) + len({cell.key for cell in finals})
+        cells = (*self.search_cells, *self._final_cells(lambda group: {}))
+        return len({cell.key for cell in cells})
 
     @property
     def searched(self) -> list[str]:
