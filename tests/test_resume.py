@@ -101,8 +101,9 @@ def unfinished(tmp_path_factory) -> Path:
     """The folder of a run that was killed after its second checkpoint."""
     folder = tmp_path_factory.mktemp("unfinished") / "run"
     process = start(folder, "--quiet")
+    both = [folder / f"checkpoint{which}.safetensors" for which in (".previous", "")]
     limit = time.monotonic() + 120
-    while not (folder / "checkpoint.previous.safetensors").exists() and time.monotonic() < limit:
+    while not all(path.exists() for path in both) and time.monotonic() < limit:
         time.sleep(0.002)
     process.kill()
     finish(process)
