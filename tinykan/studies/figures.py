@@ -272,12 +272,13 @@ def _draw_baseline(study: Study, axis: Axes) -> None:
 
 
 def _scale(axis: Axes, which: str, logarithmic: bool) -> None:
-    """Logarithmic scales are labelled at 1, 2 and 5 times a power of ten: many span less than a
-    power."""
+    """Logarithmic scales are labelled at 1, 2 and 5 times a power of ten, since many span less than
+    a power; those over more than two powers at these alone. To be called when all is drawn."""
     if logarithmic:
         getattr(axis, f"set_{which}scale")("log")
         scale = getattr(axis, f"{which}axis")
-        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = getattr(axis, f"get_{which}lim")()
+        scale.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
         scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         scale.set_minor_formatter(NullFormatter())
 
