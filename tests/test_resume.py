@@ -172,7 +172,9 @@ def test_two_runs_do_not_share_a_folder(tmp_path, whole):
     folder = tmp_path / "run"
     first = start(folder)
     wait_for_checkpoint(first, folder)
+    first.send_signal(signal.SIGSTOP)  # or it might end before the second has begun
     second = finish(start(folder, "--resume"))
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 1 and "in use by another run" in second.stderr, second.stderr
     assert finish(first).returncode == 0
     assert_same(folder, whole)
