@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinygrad import Tensor, dtypes
+from tinygrad import Tensor
 from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
@@ -20,8 +20,10 @@ from tinykan.kernels import (
     lane_range,
     lanes_for,
     largest_divisor,
+    loop_over,
     settled,
     shared,
+    summed,
     threads_for,
     vector_length,
     widen,
@@ -120,7 +122,8 @@ def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int) -> UOp:
     tile, inner, thread = shared(n // rows)
     part, row, lane = UOp.range(m // lanes, 2), lane_range(rows, 3), lane_range(lanes, 4)
     i, j = tile * rows + row, part * lanes + lane
-    value = sum([bias[j] for bias in biases], _sum(lambda at: a[i, at] * b[at, j], k, 5))
+    at, terms = loop_over(k, 5)
+    value = sum([bias[j] for bias in biases], summed(a[i, at] * b[at, j], terms))
     stored = y[i, j].store(value).end(row, lane, part, inner, thread)
     return stored.sink(arg=KernelInfo(name="matmul", opts_to_apply=()))
 
@@ -145,19 +148,11 @@ def _outer(y: UOp, a: UOp, b: UOp) -> UOp:
     y = y.after(y[i, j].store(0.0).end(*loops))
     block, (i, j, loops) = UOp.range(n // samples, 5), tile(6)
     before = y.after(block, *loops[2:])[i, j].load()
-    first = block * samples
-    column = i.minimum(k - 1)
-    added = _sum(lambda at: a[first + at, column] * b[first + at, j], samples, 10)
+    term, terms = loop_over(samples, 10)
+    sample = block * samples + term
+    added = summed(a[sample, i.minimum(k - 1)] * b[sample, j], terms)
     stored = y[i, j].store(before + added).end(*loops, block, thread)
     return stored.sink(arg=KernelInfo(name="outer", opts_to_apply=()))
-
-
-def _sum(term: Callable[[UOp], UOp], count: int, number: int) -> UOp:
-    """A range of one is a constant to tinygrad, which can't be summed over."""
-    if count == 1:
-        return term(UOp.const(dtypes.weakint, 0))
-    at = UOp.range(count, number, AxisType.REDUCE)
-    return term(at).reduce(at, arg=Ops.ADD)
 
 
 def column_sums(values: Tensor) -> Tensor:

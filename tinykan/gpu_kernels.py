@@ -18,12 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinygrad import Tensor, dtypes
-from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
+from tinygrad import Tensor
+from tinygrad.uop.ops import AxisType, KernelInfo, UOp
 
 from tinykan.activations import Function
 from tinykan.basis import BSpline
-from tinykan.kernels import empty, lane_range, lanes_for, largest_divisor, vector_length, widen
+from tinykan.kernels import (
+    empty,
+    lane_range,
+    lanes_for,
+    largest_divisor,
+    loop_over,
+    summed,
+    vector_length,
+    widen,
+)
 from tinykan.local_support import local_functions, lookup
 from tinykan.spline_kernels import added_to_rows, weight_rows
 
@@ -110,11 +119,11 @@ def _forward(y: UOp, features: UOp, *weights: UOp) -> UOp:
     lanes = vector_length(out, LANES)
     (b, part), ranges = _items(batch, out // lanes)
     lane = lane_range(lanes, 10)
-    i, loop = _loop(inputs, 11)
+    i, terms = loop_over(inputs, 11)
     o = part * lanes + lane
     used = weight_rows(features[i, 0, b], weights, rows, i, o)
     products = [features[i, r, b] * w for r, w in enumerate(used, start=1)]
-    value = _sum(sum(products[1:], products[0]), loop)
+    value = summed(sum(products[1:], products[0]), terms)
     return _kernel("spline_forward", y[b, o].store(value).end(lane), ranges)
 
 
@@ -126,11 +135,11 @@ def _value_gradient(gradient: UOp, upstream: UOp, *others: UOp) -> UOp:
     (inputs, rows, batch), out = features.shape, upstream.shape[1]
     lanes = vector_length(out, LANES)
     (i, b), ranges = _items(inputs, batch)
-    part, loop = _loop(out // lanes, 10)
-    lane, inside = _loop(lanes, 11, AxisType.UNROLL)
+    part, parts = loop_over(out // lanes, 10)
+    lane, inside = loop_over(lanes, 11, AxisType.UNROLL)
     o = part * lanes + lane
     used = weight_rows(features[i, 0, b], weights, rows, i, o)
-    sums = [_sum(w * upstream[b, o], loop + inside) for w in used]
+    sums = [summed(w * upstream[b, o], parts + inside) for w in used]
     stored = UOp.group(*[gradient[i, r, b].store(s) for r, s in enumerate(sums)])
     return _kernel("spline_value_gradient", stored, ranges)
 
@@ -169,19 +178,6 @@ def _items(*counts: int) -> tuple[list[UOp], list[UOp]]:
         numbers.insert(0, group * size + item)
         ranges += [group, item]
     return numbers, ranges
-
-
-def _loop(count: int, number: int, kind: AxisType = AxisType.REDUCE) -> tuple[UOp, list[UOp]]:
-    """The number of a term, and the ranges to sum over: none for a single term, as tinygrad makes
-    such a range a constant, which can't be summed over."""
-    loop = [UOp.range(count, number, kind)] if count > 1 else []
-    return sum(loop, UOp.const(dtypes.weakint, 0)), loop
-
-
-def _sum(term: UOp, loops: list[UOp]) -> UOp:
-    for loop in loops:
-        term = term.reduce(loop, arg=Ops.ADD)
-    return term
 
 
 def _kernel(name: str, stored: UOp, ranges: list[UOp]) -> UOp:

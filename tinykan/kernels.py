@@ -48,6 +48,20 @@ def lane_range(count: int, number: int) -> UOp:
     return UOp.range(count, number, AxisType.UPCAST)
 
 
+def loop_over(count: int, number: int, kind: AxisType = AxisType.REDUCE) -> tuple[UOp, list[UOp]]:
+    """The number of a term, and the ranges to sum over: none for a single term, as tinygrad makes
+    such a range a constant, which can't be summed over."""
+    ranges = [UOp.range(count, number, kind)] if count > 1 else []
+    return sum(ranges, UOp.const(dtypes.weakint, 0)), ranges
+
+
+def summed(term: UOp, ranges: list[UOp]) -> UOp:
+    """The sum of `term` over the ranges of `loop_over`."""
+    for each in ranges:
+        term = term.reduce(each, arg=Ops.ADD)
+    return term
+
+
 def threads_for(count: int) -> int:
     """As many threads as divide `count` pieces of work evenly, up to the cores."""
     return largest_divisor(max(count, 1), CPU_COUNT.value)

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 from tinygrad import Tensor, dtypes
 from tinygrad.helpers import CPU_COUNT
-from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
+from tinygrad.uop.ops import AxisType, KernelInfo, UOp
 
 from tinykan.activations import Function
 from tinykan.basis import BSpline
@@ -34,7 +34,9 @@ from tinykan.kernels import (
     empty,
     lane_range,
     lanes_for,
+    loop_over,
     shared,
+    summed,
     threads_for,
     vector_length,
     widen,
@@ -205,16 +207,13 @@ def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
     lanes = vector_length(out, SUMMED_LANES)
     block, inner, thread = shared(blocks)
     i, sample = UOp.range(inputs, 2), UOp.range(chunk, 3)
-    # Only ranges longer than one: tinygrad makes the others constants, which can't be summed over.
-    parts = [UOp.range(out // lanes, 4, AxisType.REDUCE)] if out > lanes else []
-    inside = [UOp.range(lanes, 5, AxisType.UNROLL)] if lanes > 1 else []
-    o = sum([p * lanes for p in parts] + inside, UOp.const(dtypes.weakint, 0))
+    part, parts = loop_over(out // lanes, 4)
+    lane, inside = loop_over(lanes, 5, AxisType.UNROLL)
+    o = part * lanes + lane
     used = weight_rows(features[block, i, 0, sample], weights, rows, i, o)
     products = [slopes[block, i, r, sample] * w for r, w in enumerate(used)]
     b = block * chunk + sample
-    value = sum(products[1:], products[0]) * upstream[b, o]
-    for loop in parts + inside:
-        value = value.reduce(loop, arg=Ops.ADD)
+    value = summed(sum(products[1:], products[0]) * upstream[b, o], parts + inside)
     stored = gradient[b, i].store(value).end(sample, i, inner, thread)
     return stored.sink(arg=KernelInfo(name="spline_input_gradient", opts_to_apply=()))
 
