@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sqlite3
 import sys
 import types
@@ -40,7 +41,7 @@ def parse(config: type[Config], arguments: list[str] | None = None) -> Config:
     parser = _Parser(
         description=config.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    hints = typing.get_type_hints(config)
+    hints = _hints(config)
     # A script's own options before those that it shares with others.
     own = vars(config).get("__annotations__", {})
     for item in sorted(fields(config), key=lambda f: f.name not in own):  # type: ignore[arg-type]
@@ -69,7 +70,7 @@ def parse(config: type[Config], arguments: list[str] | None = None) -> Config:
 def checked(config: type[Config], values: dict[str, Any]) -> Config:
     """An instance of the dataclass `config` from values such as a file gives, held to what `parse`
     holds arguments to. Raises UserError."""
-    known, hints = {f.name: f for f in fields(config)}, typing.get_type_hints(config)  # type: ignore[arg-type]
+    known, hints = {f.name: f for f in fields(config)}, _hints(config)  # type: ignore[arg-type]
     accepted = {}
     for name, value in values.items():
         item = lookup("option", name, known)
@@ -80,8 +81,8 @@ def checked(config: type[Config], values: dict[str, Any]) -> Config:
             raise UserError(f"{name} {value!r} is not {_ARTICLES[kind]}")
         if about["choices"] and value not in about["choices"]:
             raise UserError(f"{name} {value!r}: choose from {', '.join(about['choices'])}")
-        if about["minimum"] is not None and not value >= about["minimum"]:
-            raise UserError(f"{name} {value} is below the least allowed, {about['minimum']}")
+        if problem := _below(value, about["minimum"]):
+            raise UserError(f"{name} {value} {problem}")
         accepted[name] = value
     return config(**accepted)
 
@@ -119,6 +120,10 @@ def _fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+# Kept, for every annotation is evaluated.
+_hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
+
+
 def _value_type(hint: Any) -> type:
     """int for `int | None`."""
     if isinstance(hint, types.UnionType):
@@ -132,8 +137,14 @@ def _number(kind: type, minimum: float | None) -> Callable[[str], Any]:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {_ARTICLES[kind]}") from None
-        if minimum is not None and not value >= minimum:
-            raise argparse.ArgumentTypeError(f"{text} is below the least allowed, {minimum}")
+        if problem := _below(value, minimum):
+            raise argparse.ArgumentTypeError(f"{text} {problem}")
         return value
 
     return convert
+
+
+def _below(value: Any, minimum: float | None) -> str | None:
+    """What is wrong with a value that is not at least `minimum`."""
+    allowed = minimum is None or value >= minimum  # NaN is not
+    return None if allowed else f"is below the least allowed, {minimum}"
