@@ -46,7 +46,7 @@ def main(config: Config) -> None:
     theirs = train_in_torch(model, image, config)
     sample = task.sampler(config.batch, config.seed)
     fit(model, sample, steps=config.steps, learning_rate=MODELS[config.model].learning_rate)
-    ours = task.picture(Predictor(model, config.batch))
+    ours = task.fitted(Predictor(model, config.batch))
     print(
         f"PyTorch {metrics.psnr(theirs, image):.2f} dB  tinykan {metrics.psnr(ours, image):.2f} dB"
     )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from tinykan import device, plotting
 from tinykan.cli import option, run
-from tinykan.experiment import Options, Run, summary_line
+from tinykan.experiment import Run, summary_line
 from tinykan.functions import FUNCTIONS
 from tinykan.networks import Predictor, parameter_count
+from tinykan.options import Options
 from tinykan.tasks import FunctionTask
 
 
@@ -42,16 +43,14 @@ def main(config: Config) -> None:
         f"on {len(inputs)} points of {task.function.formula}"
     )
     history, problem = out.train(model)
-    predict = Predictor(model, chunk=2048)
-    x, target, fitted = task.curve(predict)
-    scores = task.scores(predict)
+    fitted = task.fitted(Predictor(model, chunk=2048))
+    scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, RMSE {scores['rmse']:.2e}"
-    plotting.save_function_fit(task.function, x, target, fitted, out.folder / "fit.png", title)
+    x = task.function.to_box(task.points)
+    plotting.save_function_fit(task.function, x, task.target, fitted, out.folder / "fit.png", title)
     plotting.save_edges(model, inputs, out.folder / "activations.png")
     plotting.save_loss(history, out.folder / "loss.png", title)
     summary = out.finish(model, history, scores, problem)
-    if problem:
-        raise problem
     print(summary_line(summary, scores_shown, out.folder))
 
 

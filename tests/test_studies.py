@@ -17,9 +17,10 @@ import pytest
 from conftest import ROOT
 
 from tinykan import UserError
+from tinykan.experiment import CHECKPOINT, PREVIOUS
 from tinykan.studies.queue import DEATHS, Queue
 from tinykan.studies.study import Study, expand
-from tinykan.studies.worker import known_cells
+from tinykan.studies.worker import known_cells, run_cell
 
 TINY = """
 title = "A tiny study"
@@ -247,6 +248,23 @@ def test_ctrl_c_loses_at_most_the_running_cell(study, tmp_path):
     assert again.returncode == 0, err
     assert "search" not in out and sum(line.startswith("[") for line in out.splitlines()) == 7
     assert done >= 6
+
+
+def test_a_cell_goes_on_from_whichever_checkpoint_is_left(study, tmp_path):
+    """Its worker was killed between the two renames that put a new checkpoint in its place."""
+    tiny = study()
+    cell, folder = tiny.search_cells[0], tmp_path / "cell"
+    program = (
+        "import os\nfrom pathlib import Path\n"
+        "from tinykan.studies.study import Study\nfrom tinykan.studies.worker import run_cell\n"
+        f"tiny = Study(Path({str(tiny.path)!r}))\n"
+        "type(tiny.task).fitted = lambda *_: os._exit(9)\n"  # trained, and not finished
+        f"run_cell(tiny, tiny.search_cells[0], Path({str(folder)!r}))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 9
+    (folder / CHECKPOINT).rename(folder / PREVIOUS)
+    found, whole = (run_cell(tiny, cell, place) for place in (folder, tmp_path / "whole"))
+    assert found["scores"] == whole["scores"]
 
 
 def postgres_binaries() -> Path | None:

@@ -11,7 +11,8 @@ from tinygrad import Tensor
 from tinykan import KAN, Predictor, Sines, UserError, metrics
 from tinykan.images import bicubic
 from tinykan.models import ModelOptions
-from tinykan.tasks import CAMERA, FunctionTask, ImageTask, task_from
+from tinykan.protocols import task_from
+from tinykan.tasks import CAMERA, FunctionTask, ImageTask
 
 
 class Exactly:
@@ -22,6 +23,10 @@ class Exactly:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return self.answer(x)
+
+
+def scored(task, predict) -> dict[str, float]:
+    return task.scores(task.fitted(predict))
 
 
 def camera() -> np.ndarray:
@@ -42,13 +47,13 @@ def test_slices_are_those_of_protocol_1():
     np.testing.assert_allclose(y, bilinear(x, task.corners), atol=2e-5)
     assert set(np.unique(x[:, 0])) == {2 * s / 8 - 1 for s in range(8)}
     assert abs(x[:, 1:].mean(axis=0)).max() < 0.05 and x[:, 1:].min() < -0.99 < 0.99 < x.max()
-    scores = task.scores(Exactly(lambda x: bilinear(x, task.corners)))
+    scores = scored(task, Exactly(lambda x: bilinear(x, task.corners)))
     assert scores["mse"] < 1e-10
     # A known error on every point, in the units of the protocol.
-    assert task.scores(Exactly(lambda x: bilinear(x, task.corners) + 0.1))["mse"] == pytest.approx(
+    assert scored(task, Exactly(lambda x: bilinear(x, task.corners) + 0.1))["mse"] == pytest.approx(
         0.01, rel=1e-4
     )
-    assert task.target_picture.shape == (200, 400, 1)
+    assert task.picture(task.target).shape == (200, 400, 1)
     assert task.encoding_from("seed") == Sines(3, (3, 8, 8))
     assert task.network(ModelOptions(), 0).layers[0].in_features == 19
     assert task.network(ModelOptions(model="siren"), 0).layers[0].in_features == 3
@@ -77,7 +82,7 @@ def test_held_out_pixels_are_never_trained_on():
         exact = task.image[place[:, 1], place[:, 0]]
         return np.where(((place % 2) == 0).all(axis=1)[:, None], 7.0, exact)
 
-    assert task.scores(Exactly(wrong_where_seen))["mse"] == 0
+    assert scored(task, Exactly(wrong_where_seen))["mse"] == 0
     assert 15 < task.baseline["psnr"] < 40
 
 
@@ -94,10 +99,12 @@ def test_bicubic_enlargement_is_exact_on_quadratics(shape):
 
 def test_scores_of_a_function_are_in_its_own_units():
     task = FunctionTask("product_sqrt")
-    scores = task.scores(Predictor(KAN([2, 1]), chunk=1024))
-    x, target, fitted = task.curve(Predictor(KAN([2, 1], seed=1), chunk=1024))
-    np.testing.assert_allclose(target, x[:, 0] * np.sqrt(x[:, 1]))
-    exact = task.scores(Exactly(lambda g: task.function.evaluate(task.function.to_box(g))[:, None]))
+    fitted = task.fitted(Predictor(KAN([2, 1]), chunk=1024))
+    scores, x = task.scores(fitted), task.function.to_box(task.points)
+    np.testing.assert_allclose(task.target, x[:, 0] * np.sqrt(x[:, 1]))
+    exact = scored(
+        task, Exactly(lambda g: task.function.evaluate(task.function.to_box(g))[:, None])
+    )
     assert exact["rmse"] < 1e-12 < scores["rmse"]
     assert scores["rmse"] ** 2 == pytest.approx(scores["mse"]) and len(fitted) == 101 * 101
 

@@ -9,7 +9,7 @@ import platform
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ import numpy as np
 from tinygrad.nn.state import get_parameters
 
 from tinykan import checkpoint, device
-from tinykan.cli import option
 from tinykan.errors import UserError
 from tinykan.interruption import Pace, Stopped, signals
 from tinykan.layers import learnable
-from tinykan.models import MODELS, ModelOptions
 from tinykan.networks import Network, parameter_count
-from tinykan.optimiser import SCHEDULES, overwrite
+from tinykan.optimiser import overwrite
+from tinykan.options import VOLATILE, Options
 from tinykan.run_folder import RunFolder, warn
 from tinykan.tasks import Task
 from tinykan.training import DivergenceError, History, Snapshot, fit
@@ -33,49 +32,6 @@ PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
 METRICS, SUMMARY = "metrics.jsonl", "summary.json"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 FRAME = "frame."
-
-
-@dataclass(kw_only=True)
-class TrainingOptions:
-    """The options that every training script has."""
-
-    steps: int = option(1000, "training steps", minimum=1)
-    batch: int = option(4096, "points in a step; all of them if there are fewer", minimum=1)
-    lr: float | None = option(
-        None, "learning rate of Adam (default: what suits the model)", minimum=0
-    )
-    schedule: str = option("cosine", "of the learning rate", choices=SCHEDULES)
-    warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
-    halvings: int = option(
-        0, "times to go on with half the learning rate when training diverges", minimum=0
-    )
-    seed: int = option(
-        0, "of the weights, of random data and of the points of each step", minimum=0
-    )
-    device: str | None = option(
-        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
-    )
-    devices: str | None = option(
-        None, "devices that share each batch, as CUDA:0,CUDA:1 (default: one device)"
-    )
-    out: str | None = option(None, "folder for the results (default: one in runs, by its task)")
-    resume: bool = option(False, "go on with the run in that folder from its last checkpoint")
-    checkpoint_every: str = option("60s", "steps (500) or seconds (60s) from one to the next")
-    quiet: bool = option(False, "print the summary only")
-
-
-@dataclass(kw_only=True)
-class Options(TrainingOptions, ModelOptions):
-    """What to train and how: the options of a script, or of a cell of a study."""
-
-    @property
-    def rate(self) -> float:
-        """The learning rate, if need be what suits the model."""
-        return MODELS[self.model].learning_rate if self.lr is None else self.lr
-
-
-# What may differ between a run and its resumption.
-VOLATILE = ("device", "out", "resume", "checkpoint_every", "quiet")
 
 
 class Run:
@@ -90,7 +46,7 @@ class Run:
 
     def __init__(self, folder: str | Path, config: Options, task: Task) -> None:
         self.folder, self.options, self.task = Path(folder), config, task
-        self.config = {k: _plain(v) for k, v in asdict(config).items()}
+        self.config = asdict(config)
         self._pace = Pace(config.checkpoint_every)
         self.data = task.digest
         self.finished: dict[str, Any] | None = None
@@ -99,7 +55,9 @@ class Run:
         try:
             self._files = RunFolder(self.folder)
             self._look_for_earlier()
-            if not self.finished:
+            if self.finished:
+                self._files.release()
+            else:
                 self._files.write_json("config.json", self.config)
                 self._files.write_lines(METRICS, self.metrics)
         except OSError as error:
@@ -177,8 +135,9 @@ class Run:
         scores: dict[str, Any],
         problem: UserError | None = None,
     ) -> dict[str, Any]:
-        """Writes the model and `summary.json`, returns the latter, removes the checkpoints if there
-        is nothing left to resume, and releases the folder."""
+        """Writes the model and `summary.json`, removes the checkpoints if there is nothing left to
+        resume, and leaves the folder to other runs. Raises the `problem`, or returns the summary.
+        """
         finished = not isinstance(problem, Stopped)
         summary = {
             **scores,
@@ -201,12 +160,10 @@ class Run:
         if finished:
             for name in (CHECKPOINT, PREVIOUS):
                 (self.folder / name).unlink(missing_ok=True)
-        self.release()
-        return summary
-
-    def release(self) -> None:
-        """Leaves the folder to other runs."""
         self._files.release()
+        if problem:
+            raise problem
+        return summary
 
     def _look_for_earlier(self) -> None:
         """Finds the checkpoint to resume, or the summary of a finished run; refuses to go over an
@@ -315,7 +272,3 @@ def summary_line(summary: dict[str, Any], names: tuple[str, ...], folder: Path) 
 def _difference(earlier: dict[str, Any], ours: dict[str, Any]) -> str:
     names = [n for n in {**earlier, **ours} if earlier.get(n) != ours.get(n)]
     return ", ".join(f"{n} was {earlier.get(n)!r} and is {ours.get(n)!r}" for n in names)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

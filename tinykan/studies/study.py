@@ -37,8 +37,9 @@ import numpy as np
 
 from tinykan.cli import checked
 from tinykan.errors import UserError
-from tinykan.experiment import VOLATILE, Options
-from tinykan.tasks import Task, task_from
+from tinykan.options import VOLATILE, Options
+from tinykan.protocols import task_from
+from tinykan.tasks import Task
 
 HIGHER_IS_BETTER = ("psnr", "ssim")
 TABLES = ("title", "question", "notes", "task", "score", "fixed", "search", "final", "arms")
@@ -81,7 +82,11 @@ class Study:
             raise UserError(f"{path}: no such study") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UserError(f"{path}: not a readable study ({error})") from None
-        self._only(content, TABLES, "the study")
+        for name in content:
+            if name not in TABLES:
+                raise UserError(
+                    f"{path}: unknown entry {name!r} of the study; choose from {', '.join(TABLES)}"
+                )
         self.name = path.stem + (f"-{steps}-steps" if steps else "")
         self.title = str(content.get("title", self.name))
         self.question, self.notes = (str(content.get(k, "")).strip() for k in ("question", "notes"))
@@ -104,9 +109,9 @@ class Study:
                     raise UserError(
                         f"{path}: final names arm {name!r}; choose from {', '.join(arms)}"
                     )
-        for cell in (*self.search_cells, *self._final_cells(lambda group: {})):
-            if cell.config["steps"] < 1:
-                raise UserError(f"{path}: {cell.arm} has no steps")
+        # All are made once, so that what cannot be run is known now.
+        cells = (*self.search_cells, *self._final_cells(lambda group: {}))
+        self.planned = len({cell.key for cell in cells})
 
     @property
     def lower_is_better(self) -> bool:
@@ -145,12 +150,6 @@ class Study:
             for tried in expand(self._search, "search")  # the same for all
         ]
 
-    @cached_property
-    def planned(self) -> int:
-        """How many cells there will be."""
-        cells = (*self.search_cells, *self._final_cells(lambda group: {}))
-        return len({cell.key for cell in cells})
-
     @property
     def searched(self) -> list[str]:
         """The options that the search chooses."""
@@ -183,7 +182,6 @@ class Study:
                 yield ", ".join([name, *differing]), name, settings
 
     def _cell(self, arm: str, phase: str, options: dict[str, Any]) -> Cell:
-        options = {k: v for k, v in options.items() if k != "draws"}
         try:
             complete = asdict(checked(Options, options))
         except UserError as error:
@@ -199,14 +197,6 @@ class Study:
             raise UserError(f"{self.path}: {name} is a table: [{name}]")
         return table
 
-    def _only(self, table: dict[str, Any], names: tuple[str, ...], where: str) -> None:
-        for name in table:
-            if name not in names:
-                raise UserError(
-                    f"{self.path}: unknown entry {name!r} of {where}; choose from "
-                    f"{', '.join(names)}"
-                )
-
 
 def expand(table: dict[str, Any], seed: str) -> list[dict[str, Any]]:
     """Every combination of the values of `table`'s lists; or, with ranges `{low, high}`, as many
@@ -219,7 +209,8 @@ def expand(table: dict[str, Any], seed: str) -> list[dict[str, Any]]:
         lists = [v if isinstance(v, list) else [v] for v in table.values()]
         return [dict(zip(table, values, strict=True)) for values in itertools.product(*lists)]
     rng = np.random.default_rng(list(seed.encode()))
-    return [{name: _draw(name, v, rng) for name, v in table.items()} for _ in range(draws)]
+    factors = {name: value for name, value in table.items() if name != "draws"}
+    return [{name: _draw(name, v, rng) for name, v in factors.items()} for _ in range(draws)]
 
 
 def _draw(name: str, value: Any, rng: np.random.Generator) -> Any:

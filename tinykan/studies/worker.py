@@ -16,17 +16,27 @@ from typing import Any
 
 import numpy as np
 
-from tinykan import device
 from tinykan.cli import checked
 from tinykan.errors import UserError
-from tinykan.experiment import CHECKPOINT, SUMMARY, Options, Run, versions
+from tinykan.experiment import SUMMARY, Run
 from tinykan.images import to_pillow
-from tinykan.networks import Predictor, parameter_count
+from tinykan.networks import Predictor
+from tinykan.options import Options
 from tinykan.studies.queue import Queue, Record
 from tinykan.studies.study import Cell, Study
 
 POLL = 1.0  # seconds between looks at the queue while others hold what is left
 UNKNOWN = Record("waiting")
+# What a run's summary says that its cell's result says too.
+SUMMARISED = (
+    "parameters",
+    "compile_seconds",
+    "train_seconds",
+    "device",
+    "renderer",
+    "machine",
+    "versions",
+)
 
 
 def work(study: Study, queue: Queue, folder: Path, say: Callable[[str], None]) -> None:
@@ -74,20 +84,15 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
     begun = time.perf_counter()
     if again:
         _forget_failure(folder)
-    options = checked(
-        Options, {k: v for k, v in cell.config.items() if k != "task" and v is not None}
-    )
-    options.quiet, options.resume = (
-        True,
-        (folder / SUMMARY).exists() or (folder / CHECKPOINT).exists(),
-    )
-    out, task = Run(folder, options, study.task), study.task
+    chosen = {k: v for k, v in cell.config.items() if k != "task" and v is not None}
+    options = checked(Options, {**chosen, "quiet": True, "resume": folder.exists()})
+    task = study.task
+    model = task.network(options, options.seed)
+    out = Run(folder, options, task)
     if out.finished:
-        out.release()
         if out.finished["problem"]:
             raise UserError(out.finished["problem"])
-        return out.finished["cell"]
-    model = task.network(options, options.seed)
+        return _result(out.finished)
     predict = Predictor(model, chunk=options.batch)  # the shapes of training: kernels are shared
     reached: dict[str, float] = {}
 
@@ -97,26 +102,18 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
             reached[task.milestone] = entry["seconds"]
 
     history, problem = out.train(model, on_log=look)
-    scores = {**task.scores(predict), **reached}
-    picture = task.picture(predict)
-    result: dict[str, Any] = {
+    fitted = task.fitted(predict)
+    scores = {**task.scores(fitted), **reached}
+    cell_only = {
         "score": scores[study.score],
         "scores": scores,
         "shape": model.shape,
-        "parameters": parameter_count(model),
         "curve": [[m["step"], m["loss"], m["seconds"]] for m in out.metrics],
-        "picture": None if picture is None or cell.phase == "search" else encoded(picture),
-        "compile_seconds": round(history.compile_seconds, 2),
-        "train_seconds": round(history.train_seconds, 2),
+        "picture": None if cell.phase == "search" else encoded(task.picture(fitted)),
         "seconds": round(time.perf_counter() - begun, 2),
-        **device.describe(),
-        "versions": versions(),
         "host_cores": os.cpu_count(),
     }
-    out.finish(model, history, {**scores, "cell": result}, problem)
-    if problem:
-        raise problem
-    return result
+    return _result(out.finish(model, history, {**scores, "cell": cell_only}, problem))
 
 
 def results(study: Study, queue: Queue, command: str) -> dict[str, Any]:
@@ -130,7 +127,7 @@ def results(study: Study, queue: Queue, command: str) -> dict[str, Any]:
             entry["picture"] = None
         elif entry.get("picture"):
             shown.add(kind)
-    target, baseline = study.task.target_picture, study.task.baseline
+    baseline = study.task.baseline
     return {
         "format": 1,
         "name": study.name,
@@ -144,7 +141,7 @@ def results(study: Study, queue: Queue, command: str) -> dict[str, Any]:
         "lower_is_better": study.lower_is_better,
         "scores_shown": list(dict.fromkeys(k for e in found for k in e.get("scores", ()))),
         "baseline": baseline and {"label": study.task.baseline_name, "scores": baseline},
-        "target_picture": None if target is None else encoded(target),
+        "target_picture": encoded(study.task.picture(study.task.target)),
         "cells": found,
         "planned": study.planned,
         "seconds": round(sum(entry.get("seconds", 0) for entry in found), 1),
@@ -165,11 +162,18 @@ def describe(study: Study, cell: Cell) -> str:
     return f"{cell.phase} {cell.arm}: " + " ".join(f"{k}={v}" for k, v in told.items())
 
 
-def encoded(picture: np.ndarray) -> str:
-    """An image in [-1, 1] as PNG in base64."""
+def encoded(picture: np.ndarray | None) -> str | None:
+    """An image in [-1, 1], if there is one, as PNG in base64."""
+    if picture is None:
+        return None
     buffer = io.BytesIO()
     to_pillow(picture).save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _result(summary: dict[str, Any]) -> dict[str, Any]:
+    """What the study keeps of a finished run."""
+    return {name: summary[name] for name in SUMMARISED} | summary["cell"]
 
 
 def _score(record: Record) -> float | None:

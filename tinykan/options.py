@@ -1,0 +1,47 @@
+"""The options of a run: of its network, and of its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tinykan.cli import option
+from tinykan.models import MODELS, ModelOptions
+from tinykan.optimiser import SCHEDULES
+
+
+@dataclass(kw_only=True)
+class Options(ModelOptions):
+    """What to train and how: the options of a script, or of a cell of a study."""
+
+    steps: int = option(1000, "training steps", minimum=1)
+    batch: int = option(4096, "points in a step; all of them if there are fewer", minimum=1)
+    lr: float | None = option(
+        None, "learning rate of Adam (default: what suits the model)", minimum=0
+    )
+    schedule: str = option("cosine", "of the learning rate", choices=SCHEDULES)
+    warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
+    halvings: int = option(
+        0, "times to go on with half the learning rate when training diverges", minimum=0
+    )
+    seed: int = option(
+        0, "of the weights, of random data and of the points of each step", minimum=0
+    )
+    device: str | None = option(
+        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
+    )
+    devices: str | None = option(
+        None, "devices that share each batch, as CUDA:0,CUDA:1 (default: one device)"
+    )
+    out: str | None = option(None, "folder for the results (default: one in runs, by its task)")
+    resume: bool = option(False, "go on with the run in that folder from its last checkpoint")
+    checkpoint_every: str = option("60s", "steps (500) or seconds (60s) from one to the next")
+    quiet: bool = option(False, "print the summary only")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, if need be what suits the model."""
+        return MODELS[self.model].learning_rate if self.lr is None else self.lr
+
+
+# What may differ between a run and its resumption.
+VOLATILE = ("device", "out", "resume", "checkpoint_every", "quiet")
