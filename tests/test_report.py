@@ -42,6 +42,8 @@ def cell(arm: str, mse: float | None, seed: int = 0, **changes) -> dict:
         "key": f"{arm[0]}{seed}{config['lr']}{config['steps']}{config['parameters']}",
         "arm": arm,
         "phase": "final",
+        "tried": False,
+        "chosen": False,
         "state": "complete" if done else "failed",
         "reason": None if done else f"{arm} diverged",
         "attempts": 1,
@@ -83,11 +85,13 @@ def study(cells: list[dict], **changes) -> dict:
     }
 
 
-def searched(arm: str, scores: dict[float, float | None]) -> list[dict]:
-    about = {"steps": 500}
-    return [
-        cell(arm, mse, phase="search", config=about | {"lr": rate}) for rate, mse in scores.items()
-    ]
+def searched(arm: str, scores: dict[float, float | None], chosen: float = 0.01) -> list[dict]:
+    return [tried(arm, mse, rate == chosen, lr=rate) for rate, mse in scores.items()]
+
+
+def tried(arm: str, mse: float | None, chosen: bool, **config) -> dict:
+    role = {"phase": "search", "tried": True, "chosen": chosen}
+    return cell(arm, mse, **role, config={"steps": 500, **config})
 
 
 @pytest.fixture
@@ -253,13 +257,23 @@ def test_the_search_shows_every_rate_and_its_limits(results):
 
 def test_a_search_over_more_than_the_rate_has_a_row_for_each():
     cells = [
-        cell("a", mse, phase="search", config={"steps": 500, "schedule": schedule})
+        tried("a", mse, schedule == "cosine", schedule=schedule)
         for schedule, mse in (("cosine", 2e-3), ("constant", 3e-3))
     ]
     html = built(study([*cells, cell("a", 1e-4)])).html()
     rows = next(t for name, t in Reader(html).tables.items() if "after 500 steps" in name)[1:]
     assert rows == [["a (schedule cosine)", "2.00"], ["a (schedule constant)", "3.00"]]
     assert "<strong>2.00</strong>" in html and "<strong>3.00</strong>" not in html
+
+
+def test_searches_of_two_lengths_are_rows_of_their_own(results):
+    own = [tried("a", mse, lr == 0.1, lr=lr, steps=4000) for lr, mse in ((0.01, 9e-4), (0.1, 8e-4))]
+    rows = table(results | {"cells": [*results["cells"], *own]}, "after 500 or 4,000 steps")
+    assert [(row["arm"], row["0.01"], row["0.1"]) for row in rows] == [
+        ("a (steps 500)", "20.00", "failed"),
+        ("a (steps 4000)", "9.00", "8.00"),
+        (f"{HOSTILE} (steps 500)", "20.00", "40.00"),
+    ]
 
 
 def test_what_is_not_done_is_said(results):

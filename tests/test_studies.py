@@ -82,6 +82,28 @@ def test_the_search_comes_first_and_its_best_goes_on(study):
     }
 
 
+def test_a_final_may_search_for_itself_at_its_own_length(study):
+    """Its first seed may be one of those that were tried: one run in two roles."""
+    long = 'steps = 12\nseed = [0, 5]\nsearch = {lr = [1e-3, 1e-1], seed = 5}'
+    tiny = study(TINY.replace("steps = 12", long))
+    scores = {c.key: c.config["lr"] for c in tiny.cells(lambda cell: None)}
+    cells = tiny.cells(lambda cell: scores.get(cell.key))
+    of_tanh = [c for c in cells if c.arm == "tanh"]
+    assert [
+        (c.config["steps"], c.config["seed"], c.config["lr"], c.phase, c.tried, c.chosen)
+        for c in of_tanh
+    ] == [
+        (4, 0, 1e-3, "search", True, False),
+        (4, 0, 1e-2, "search", True, True),
+        (8, 0, 1e-2, "final", False, False),
+        (8, 1, 1e-2, "final", False, False),
+        (12, 5, 1e-3, "search", True, False),
+        (12, 5, 1e-1, "final", True, True),
+        (12, 0, 1e-1, "final", False, False),
+    ]
+    assert tiny.planned == len(cells) == 6 + 3 * 2 + 2 + 1
+
+
 def test_keys_tell_configurations_and_data_apart(study):
     tiny = study()
     keys = [cell.key for cell in tiny.cells(lambda cell: 1.0)]
@@ -127,6 +149,8 @@ def test_factors_and_ranges():
         ("lr = [1e-3, 1e-2]", "lr = {low = 1, high = 2}", "say how many to draw"),
         ("lr = [1e-3, 1e-2]", "draws = 2\nlr = {low = 2, high = 1}", "lr: a range is {low = 1e-4"),
         ("[arms.tanh]", "[arm.tanh]", "unknown entry 'arm'"),
+        ("[fixed]", 'score = "dB"\n[fixed]', "score 'dB': choose from psnr, ssim, mse"),
+        ('arms = ["tanh"]', "search = 3", "search is a table: [search]"),
     ],
 )
 def test_what_cannot_be_a_study_is_one_line(study, old, new, message):
@@ -136,7 +160,7 @@ def test_what_cannot_be_a_study_is_one_line(study, old, new, message):
 
 
 def test_cells_in_the_queue(study, tmp_path):
-    first, second, *_ = study().search_cells
+    first, second, *_ = study().cells(lambda cell: None)
     queue = Queue(f"sqlite:///{tmp_path / 'deep' / 'study.db'}", "tiny")
     ran = []
 
@@ -253,13 +277,13 @@ def test_ctrl_c_loses_at_most_the_running_cell(study, tmp_path):
 def test_a_cell_goes_on_from_whichever_checkpoint_is_left(study, tmp_path):
     """Its worker was killed between the two renames that put a new checkpoint in its place."""
     tiny = study()
-    cell, folder = tiny.search_cells[0], tmp_path / "cell"
+    cell, folder = tiny.cells(lambda cell: None)[0], tmp_path / "cell"
     program = (
         "import os\nfrom pathlib import Path\n"
         "from tinykan.studies.study import Study\nfrom tinykan.studies.worker import run_cell\n"
         f"tiny = Study(Path({str(tiny.path)!r}))\n"
         "type(tiny.task).fitted = lambda *_: os._exit(9)\n"  # trained, and not finished
-        f"run_cell(tiny, tiny.search_cells[0], Path({str(folder)!r}))\n"
+        f"run_cell(tiny, tiny.cells(lambda cell: None)[0], Path({str(folder)!r}))\n"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 9
     (folder / CHECKPOINT).rename(folder / PREVIOUS)
@@ -345,7 +369,7 @@ def test_a_cell_that_kills_its_workers_is_given_up(study, tmp_path, monkeypatch)
     """At once, before a first heartbeat, or later."""
     for name, seconds in {"HEARTBEAT": 1, "GRACE": 2}.items():
         monkeypatch.setattr(f"tinykan.studies.queue.{name}", seconds)
-    cell = study().search_cells[0]
+    cell = study().cells(lambda cell: None)[0]
     url = f"sqlite:///{tmp_path / 'study.db'}"
     queue = Queue(url, "tiny")
     for death in range(DEATHS):

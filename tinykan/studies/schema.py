@@ -27,6 +27,8 @@ CELL_FIELDS: dict[str, Any] = {
     "key": str,
     "arm": str,
     "phase": str,
+    "tried": bool,
+    "chosen": bool,
     "state": str,
     "reason": str | None,
     "attempts": int | None,

@@ -53,7 +53,7 @@ class Group:
 @dataclass(frozen=True)
 class SearchRow:
     """The learning rates tried with one variant of an arm: the cells of each, and the rates that
-    the arm's final cells take."""
+    were the best of a search."""
 
     arm: str
     variant: dict[str, Any]  # what else was varied in the search
@@ -136,11 +136,13 @@ class Study:
 
     def _search(self) -> list[SearchRow]:
         rows = []
+        every = [cell for cell in self.cells if cell["tried"]]
+        lengths = {cell["config"]["steps"] for cell in every}
         for arm in self.arms:
-            own = [cell for cell in self.cells if cell["arm"] == arm]
-            tried = [cell for cell in own if cell["phase"] == "search"]
+            tried = [cell for cell in every if cell["arm"] == arm]
             _, varied = shared([cell["config"] for cell in tried])
-            varied = [key for key in varied if key not in ("lr", "seed")]
+            varied = [key for key in varied if key not in ("lr", "seed", "steps")]
+            varied += ["steps"] if len(lengths) > 1 else []
             variants: dict[str, list[dict]] = defaultdict(list)
             for cell in tried:
                 variants[json.dumps([cell["config"].get(key) for key in varied])].append(cell)
@@ -149,13 +151,8 @@ class Study:
                 rates: dict[float, list[dict]] = defaultdict(list)
                 for cell in cells:
                     rates[cell["config"]["lr"]].append(cell)
-                kept = {key: value for key, value in variant.items() if key != "steps"}
-                chosen = {
-                    cell["config"]["lr"]
-                    for cell in own
-                    if cell["phase"] == "final" and kept.items() <= cell["config"].items()
-                }
-                rows.append(SearchRow(arm, variant, dict(rates), chosen & rates.keys()))
+                chosen = {cell["config"]["lr"] for cell in cells if cell["chosen"]}
+                rows.append(SearchRow(arm, variant, dict(rates), chosen))
         return rows
 
 

@@ -8,13 +8,14 @@ parameters = 66_000            # a list, here and below, is a factor: every valu
 
 [search]                       # tried for every arm first; the best goes on
 lr = [1e-3, 3e-3, 1e-2]        # or {low = 1e-4, high = 1e-2, log = true} and draws = 8
-steps = 500
+steps = 500                    # as many as those of the final, if not given
 seed = 0
 
 [[final]]                      # what is reported
 steps = 2000
 seed = [0, 1, 2]
 arms = ["tanh"]                # only for some, if given
+search = {lr = [1e-4, 3e-4]}   # its own search, if given, instead of the one above
 
 [arms.tanh]                    # what is compared, each with its options
 model = "tanh"
@@ -28,7 +29,7 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ class Cell:
     phase: str  # "search" or "final"
     config: dict[str, Any]
     data: str  # the digest of what it is about
+    tried: bool = False  # in a search, which may be for a run that is reported itself
+    chosen: bool = False  # as the best of a search
 
     @cached_property
     def key(self) -> str:
@@ -61,10 +64,16 @@ class Cell:
         text = json.dumps([self.config, self.data], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    @property
-    def group(self) -> tuple[str, int]:
-        """Cells of one arm and size: they search together."""
-        return self.arm, self.config["parameters"]
+
+@dataclass(frozen=True)
+class Reported:
+    """One run that is to be reported: its options, but for those that the best of `candidates`
+    gives it."""
+
+    arm: str
+    options: dict[str, Any]
+    candidates: list[Cell]
+    searched: list[str]  # the options that the search chooses
 
 
 class Study:
@@ -95,80 +104,90 @@ class Study:
             raise UserError(f'{path}: task is missing, as in task = "P2"')
         self.task: Task = task_from(self.task_text)
         self.score = content.get("score", self.task.score)
-        self._search = self._table(content, "search")
-        self._finals = content.get("final", [{}])
+        scores = self.task.scores(self.task.target)
+        if self.score not in scores:
+            raise UserError(f"{path}: score {self.score!r}: choose from {', '.join(scores)}")
         arms = self._table(content, "arms")
         if not arms or not all(isinstance(options, dict) for options in arms.values()):
             raise UserError(f"{path}: no arms; each is a table, as in [arms.tanh]")
-        if not isinstance(self._finals, list) or not self._finals:
+        finals = content.get("final", [{}])
+        if not isinstance(finals, list) or not finals:
             raise UserError(f"{path}: final is a list of tables: [[final]]")
-        self._settings = list(self._arm_settings(self._table(content, "fixed"), arms))
-        for final in self._finals:
-            for name in final.get("arms", ()):
-                if name not in arms:
-                    raise UserError(
-                        f"{path}: final names arm {name!r}; choose from {', '.join(arms)}"
-                    )
+        settings = list(self._arm_settings(self._table(content, "fixed"), arms))
+        search = self._table(content, "search")
         # All are made once, so that what cannot be run is known now.
-        cells = (*self.search_cells, *self._final_cells(lambda group: {}))
-        self.planned = len({cell.key for cell in cells})
+        self._finals = [
+            list(self._reported({"search": search, **final}, arms, settings)) for final in finals
+        ]
+        self.searched = list(
+            dict.fromkeys(n for final in self._finals for run in final for n in run.searched)
+        )
+        self.planned = len(self.cells(lambda cell: 1.0))
 
     @property
     def lower_is_better(self) -> bool:
         return self.score not in HIGHER_IS_BETTER
 
     def cells(self, score_of: Callable[[Cell], float | None]) -> list[Cell]:
-        """Those of the search, and the reported ones of all arms whose search has ended. `score_of`
-        gives a cell's score, NaN if it failed and None while it is not known."""
-
-        def best(group: tuple[str, int]) -> dict[str, Any] | None:
-            candidates = [cell for cell in self.search_cells if cell.group == group]
-            scores = [score_of(cell) for cell in candidates]
-            if any(score is None for score in scores):
-                return None
-            known = [
-                (s if self.lower_is_better else -s, i)
-                for i, s in enumerate(scores)
-                if s is not None and math.isfinite(s)
-            ]
-            if candidates and not known:
-                return None  # nothing that was tried works
-            return {k: candidates[min(known)[1]].config[k] for k in self.searched} if known else {}
-
+        """Those of the searches, and the reported ones of all arms whose search has ended.
+        `score_of` gives a cell's score, NaN if it failed and None while it is not known."""
         cells: dict[str, Cell] = {}
-        for cell in (*self.search_cells, *self._final_cells(best)):
-            cells.setdefault(cell.key, cell)  # one run, for the first who asks for it
+        for final in self._finals:
+            for run in final:
+                for candidate in run.candidates:
+                    cells.setdefault(candidate.key, candidate)
+            for run in final:
+                best = self._best(run.candidates, score_of)
+                if run.candidates and not best:
+                    continue
+                options = dict(run.options)
+                if best:
+                    cells[best.key] = replace(cells[best.key], chosen=True)
+                    options |= {name: best.config[name] for name in run.searched}
+                cell = self._cell(run.arm, "final", options)
+                earlier = cells.setdefault(cell.key, cell)  # one run, for the first who asks for it
+                if earlier.phase == "search":
+                    cells[cell.key] = replace(earlier, phase="final")
         return list(cells.values())
 
-    @cached_property
-    def search_cells(self) -> list[Cell]:
-        if not self._search:
-            return []
-        return [
-            self._cell(arm, "search", {**settings, **tried})
-            for arm, _, settings in self._settings
-            for tried in expand(self._search, "search")  # the same for all
+    def _best(self, cells: list[Cell], score_of: Callable[[Cell], float | None]) -> Cell | None:
+        """The cell of the best score, once all are known; none if all failed."""
+        scores = [score_of(cell) for cell in cells]
+        if None in scores:
+            return None
+        sign = 1 if self.lower_is_better else -1
+        known = [
+            (sign * score, i)
+            for i, score in enumerate(scores)
+            if score is not None and math.isfinite(score)
         ]
+        return cells[min(known)[1]] if known else None
 
-    @property
-    def searched(self) -> list[str]:
-        """The options that the search chooses."""
-        return [name for name in self._search if name not in ("steps", "seed", "draws")]
-
-    def _final_cells(self, best: Callable[[tuple[str, int]], dict | None]) -> list[Cell]:
-        cells = []
-        for final in self._finals:
-            options = {k: v for k, v in final.items() if k != "arms"}
-            # One seed of every arm before the next: half a study compares them already.
-            for reported in expand(options, "final"):
-                for arm, name, settings in self._settings:
-                    if name not in final.get("arms", [name]):
-                        continue
-                    plain = self._cell(arm, "final", {**settings, **reported})
-                    chosen = best(plain.group)
-                    if chosen is not None:
-                        cells.append(self._cell(arm, "final", {**settings, **chosen, **reported}))
-        return cells
+    def _reported(
+        self, final: dict[str, Any], arms: dict[str, dict], settings: list[tuple[str, str, dict]]
+    ) -> Iterator[Reported]:
+        """The runs of one `[[final]]`."""
+        for name in final.get("arms", ()):
+            if name not in arms:
+                raise UserError(
+                    f"{self.path}: final names arm {name!r}; choose from {', '.join(arms)}"
+                )
+        search = self._table(final, "search")
+        factors = {k: v for k, v in final.items() if k not in ("arms", "search")}
+        # One seed of every arm before the next: half a study compares them already.
+        for reported in expand(factors, "final"):
+            for arm, name, options in settings:
+                if name not in final.get("arms", [name]):
+                    continue
+                complete = {**options, **reported}
+                searched = [k for k in search if k not in ("steps", "seed", "draws", *reported)]
+                candidates = [
+                    self._cell(arm, "search", {**complete, "seed": 0, **tried}, tried=True)
+                    for tried in expand(search, "search")  # the same for all
+                    if searched
+                ]
+                self._cell(arm, "final", complete)
+                yield Reported(arm, complete, candidates, searched)
 
     def _arm_settings(
         self, fixed: dict[str, Any], arms: dict[str, dict]
@@ -181,7 +200,7 @@ class Study:
                 differing = [f"{k} {settings[k]}" for k in factors if k != "parameters"]
                 yield ", ".join([name, *differing]), name, settings
 
-    def _cell(self, arm: str, phase: str, options: dict[str, Any]) -> Cell:
+    def _cell(self, arm: str, phase: str, options: dict[str, Any], *, tried: bool = False) -> Cell:
         try:
             complete = asdict(checked(Options, options))
         except UserError as error:
@@ -189,7 +208,7 @@ class Study:
         if self.most_steps:
             complete["steps"] = min(complete["steps"], self.most_steps)
         config = {k: v for k, v in complete.items() if k not in VOLATILE}
-        return Cell(arm, phase, {"task": self.task_text, **config}, self.task.digest)
+        return Cell(arm, phase, {"task": self.task_text, **config}, self.task.digest, tried)
 
     def _table(self, content: dict[str, Any], name: str) -> dict[str, Any]:
         table = content.get(name, {})

@@ -109,7 +109,7 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
         "scores": scores,
         "shape": model.shape,
         "curve": [[m["step"], m["loss"], m["seconds"]] for m in out.metrics],
-        "picture": None if cell.phase == "search" else encoded(task.picture(fitted)),
+        "picture": encoded(task.picture(fitted)),
         "seconds": round(time.perf_counter() - begun, 2),
         "host_cores": os.cpu_count(),
     }
@@ -123,7 +123,7 @@ def results(study: Study, queue: Queue, command: str) -> dict[str, Any]:
     shown = set()
     for entry in found:
         kind = (entry["arm"], entry["config"]["steps"], entry["config"]["parameters"])
-        if kind in shown:
+        if kind in shown or entry["phase"] == "search":
             entry["picture"] = None
         elif entry.get("picture"):
             shown.add(kind)
@@ -188,6 +188,8 @@ def _entry(cell: Cell, record: Record) -> dict[str, Any]:
         "key": cell.key,
         "arm": cell.arm,
         "phase": cell.phase,
+        "tried": cell.tried,
+        "chosen": cell.chosen,
         "state": record.state,
         "reason": record.reason,
         "attempts": record.attempts,
