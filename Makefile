@@ -14,10 +14,10 @@ demo: $(VENV)/.demo
 	@echo "the pictures are in $(CURDIR)/runs/demo (comparison.png first)"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: $(VENV)/.test
-	$(BIN)/python -m pytest -m "long or not long"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "long or not long"
 
 test-backends: $(VENV)/.test
 	$(BIN)/python scripts/backends.py

@@ -29,7 +29,7 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,8 @@ class Cell:
     phase: str  # "search" or "final"
     config: dict[str, Any]
     data: str  # the digest of what it is about
-    tried: bool = False  # in a search, which may be for a run that is reported itself
-    chosen: bool = False  # as the best of a search
+    tried: bool = field(default=False, compare=False)  # in a search, which may be for a run that is reported itself
+    chosen: bool = field(default=False, compare=False)  # as the best of a search
 
     @cached_property
     def key(self) -> str:
