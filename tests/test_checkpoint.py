@@ -42,6 +42,7 @@ MODELS = {
         [2, 2, 2, 1], [RBF(3, (0.0, 1.0)), Fourier(2, 3.5), Wavelet(2, "morlet")], base=None
     ),
     "norm": lambda: KAN([2, 3, 3, 1], Chebyshev(2), activation="tanh", norm="layer"),
+    "mask": lambda: Network([KANLayer(2, 2, mask=np.eye(2)), KANLayer(2, 1)]),
     "siren": lambda: Siren([2, 5, 1]),
     "edge tanh": lambda: EdgeTanhNetwork([4, 3, 1], degree=3, encoding=Sines(2, 2)),
 }

@@ -24,10 +24,9 @@ def pykan_layer(grid, coef, scale_base, scale_sp, mask) -> KANLayer:
     """pykan's tensors in our layer: coefficients are [in, out, functions] there, and masked."""
     order = 3
     basis = BSpline(grid.shape[1] - 2 * order - 1, order, knots=double(grid))
-    layer = KANLayer(grid.shape[0], coef.shape[1], basis, bias=False)
+    layer = KANLayer(grid.shape[0], coef.shape[1], basis, bias=False, mask=mask)
     layer.coefficients = double(coef.transpose(0, 2, 1))
-    layer.spline_weight = double(scale_sp * mask)
-    layer.base_weight = double(scale_base * mask)
+    layer.spline_weight, layer.base_weight = double(scale_sp), double(scale_base)
     return layer
 
 
@@ -58,6 +57,27 @@ def test_golden_model_gives_pykans_outputs(golden):
         )
         y = y * double(data[f"state/node_scale_{index}"]) + double(data[f"state/node_bias_{index}"])
     np.testing.assert_allclose(y.numpy(), data["y"], atol=1e-11)
+
+
+@pytest.mark.parametrize("basis", [BSpline(3), Polynomial(2), Linear()], ids=repr)
+@pytest.mark.parametrize("spline_weight", [True, False])
+def test_a_masked_edge_is_not_there(basis, spline_weight):
+    mask = np.array([[1, 0, 1], [0, 0, 1]])
+    layer = KANLayer(2, 3, basis, spline_weight=spline_weight, mask=mask)
+    x = Tensor(np.random.default_rng(0).uniform(-1, 1, (16, 2)).astype(np.float32))
+    assert np.abs(layer.edges(x).numpy()).max(0).astype(bool).tolist() == mask.astype(bool).tolist()
+    np.testing.assert_allclose(layer(x).numpy(), layer.edges(x).sum(-2).numpy(), atol=1e-6)
+    weights = [layer.coefficients, layer.base_weight]
+    for gradient in layer(x).square().sum().gradient(*weights):
+        live = np.abs(gradient.numpy().reshape(2, -1, 3)).max(1)
+        assert live.astype(bool).tolist() == mask.astype(bool).tolist()
+    assert all(tensor is not layer.mask for tensor in learnable(layer))
+
+
+@pytest.mark.parametrize("mask", [np.ones((3, 2)), np.full((2, 3), 0.5)])
+def test_what_is_no_mask_is_one_line(mask):
+    with pytest.raises(UserError, match="a mask is 2 x 3 numbers, 0 or 1"):
+        KANLayer(2, 3, mask=mask)
 
 
 LAYERS = {

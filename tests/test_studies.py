@@ -84,7 +84,7 @@ def test_the_search_comes_first_and_its_best_goes_on(study):
 
 def test_a_final_may_search_for_itself_at_its_own_length(study):
     """Its first seed may be one of those that were tried: one run in two roles."""
-    long = 'steps = 12\nseed = [0, 5]\nsearch = {lr = [1e-3, 1e-1], seed = 5}'
+    long = "steps = 12\nseed = [0, 5]\nsearch = {lr = [1e-3, 1e-1], seed = 5}"
     tiny = study(TINY.replace("steps = 12", long))
     scores = {c.key: c.config["lr"] for c in tiny.cells(lambda cell: None)}
     cells = tiny.cells(lambda cell: scores.get(cell.key))

@@ -17,7 +17,7 @@ from tinykan.basis import Basis, BSpline
 from tinykan.dense_bases import BASES
 from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError
-from tinykan.layers import LAYERS
+from tinykan.layers import LAYERS, KANLayer
 from tinykan.networks import Network
 
 FORMAT = 2
@@ -115,7 +115,8 @@ def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
     for index, options in enumerate(description["layers"]):
         options = dict(options)
         kind = LAYERS[options.pop("kind")]
-        if "basis" in options:
+        if kind is KANLayer:
+            options["mask"] = state.get(f"layers.{index}.mask")
             options["basis"] = _object(
                 options["basis"], BASES, state.get(f"layers.{index}.basis.knots")
             )

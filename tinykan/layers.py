@@ -23,7 +23,8 @@ class KANLayer:
 
     (KAN paper, arXiv:2404.19756, eq. 2.10). `[..., in_features]` becomes `[..., out_features]`.
     `base` names one of FUNCTIONS, or is None for no base term; `spline_weight` and `bias` can be
-    left out. `initialiser` names one of INITIALISERS; the default goes with the basis.
+    left out. `mask` `[in_features, out_features]` is 0 where there is no edge, as after pruning; it
+    is not learned. `initialiser` names one of INITIALISERS; the default goes with the basis.
 
     >>> KANLayer(2, 3, BSpline(5, 3))(Tensor.zeros(4, 2)).shape
     (4, 3)
@@ -38,6 +39,7 @@ class KANLayer:
         base: str | None = "silu",
         spline_weight: bool = True,
         bias: bool = True,
+        mask: np.ndarray | Tensor | None = None,
         kernels: str = "auto",
         initialiser: str | None = None,
         rng: np.random.Generator | None = None,
@@ -67,6 +69,7 @@ class KANLayer:
             else np.zeros(out_features)
         )
         self.bias = parameter(phases) if bias else None
+        self.mask = None if mask is None else _checked_mask(mask, pair)
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[..., in_features]` to `[..., out_features]`."""
@@ -81,7 +84,7 @@ class KANLayer:
         base = None if self.base is None else FUNCTIONS[self.base]
         if (spline_layer := _spline_layer(self.basis, x)) is not None:
             parts = [self._scaled_coefficients()]
-            parts += [] if self.base_weight is None else [self.base_weight]
+            parts += [] if self.base_weight is None else [self._masked(self.base_weight)]
             return spline_layer(x, self.basis, base, parts, self.bias)
         if not kernels.threaded(x):
             return self.reference(x)
@@ -111,7 +114,7 @@ class KANLayer:
 
     @property
     def config(self) -> dict:
-        """What `__init__` needs to make this layer again, but for its weights."""
+        """What `__init__` needs to make this layer again, but for its weights and its mask."""
         return {
             "in_features": self.in_features,
             "out_features": self.out_features,
@@ -140,9 +143,12 @@ class KANLayer:
 
     def _scaled_coefficients(self) -> Tensor:
         """Coefficients times spline weights `[in, n_functions, out]`."""
-        if self.spline_weight is None:
-            return self.coefficients
-        return self.coefficients * self.spline_weight.unsqueeze(1)
+        factor = self.mask if self.spline_weight is None else self._masked(self.spline_weight)
+        return self.coefficients if factor is None else self.coefficients * factor.unsqueeze(1)
+
+    def _masked(self, weight: Tensor) -> Tensor:
+        """`weight` `[in, out]`, 0 where there is no edge."""
+        return weight if self.mask is None else weight * self.mask
 
     def _weights(self) -> Tensor:
         """What multiplies them `[in, n, out]`."""
@@ -150,7 +156,7 @@ class KANLayer:
         return (
             weights
             if self.base_weight is None
-            else weights.cat(self.base_weight.unsqueeze(1), dim=1)
+            else weights.cat(self._masked(self.base_weight).unsqueeze(1), dim=1)
         )
 
 
@@ -226,6 +232,13 @@ LAYERS = {"KANLayer": KANLayer, "EdgeTanh": EdgeTanh}
 def parameter(values: np.ndarray) -> Tensor:
     """A learnable tensor; drawn by NumPy, so that a seed gives the same start on every device."""
     return Tensor(values.astype(np.float64), dtype=dtypes.default_float)
+
+
+def _checked_mask(mask: np.ndarray | Tensor, shape: tuple[int, int]) -> Tensor:
+    values = mask.numpy() if isinstance(mask, Tensor) else np.asarray(mask, dtype=float)
+    if values.shape != shape or not np.isin(values, (0, 1)).all():
+        raise UserError(f"a mask is {shape[0]} x {shape[1]} numbers, 0 or 1, [in, out]")
+    return parameter(values).realize().is_param_(False)
 
 
 def learnable(model: object) -> list[Tensor]:

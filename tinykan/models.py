@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -58,6 +59,13 @@ MODELS = {
         encoding="none",
         basis="Linear, Polynomial(2)",
         activation="sine30",
+        initialisers=("siren-first", "siren-hidden"),
+    ),
+    "siren-kan": Model(
+        "sum_i (a sin(30 x_i) + b cos(30 x_i)) + c",
+        1e-3,
+        encoding="none",
+        basis=f"Linear, Fourier(1, period={2 * math.pi / 30:.6f})",
         initialisers=("siren-first", "siren-hidden"),
     ),
     # Without PyKAN's spline weight, which scales coefficients that are free already.

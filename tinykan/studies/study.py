@@ -55,7 +55,9 @@ class Cell:
     phase: str  # "search" or "final"
     config: dict[str, Any]
     data: str  # the digest of what it is about
-    tried: bool = field(default=False, compare=False)  # in a search, which may be for a run that is reported itself
+    tried: bool = field(
+        default=False, compare=False
+    )  # in a search, which may be for a run that is reported itself
     chosen: bool = field(default=False, compare=False)  # as the best of a search
 
     @cached_property
