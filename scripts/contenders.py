@@ -23,12 +23,12 @@ def tinykan_network(make: Callable) -> Callable:
         from tinykan.layers import learnable
         from tinykan.networks import parameter_count
         from tinykan.optimiser import Adam, learning_rates
-        from tinykan.training import training_step
+        from tinykan.training import objective_of, training_step
 
         device.select(device_name)
         model = make(widths, grid)
         optimiser = Adam(learnable(model), learning_rates(1e-3, 10_000, "constant"))
-        whole = training_step(model, batches(x, y), optimiser)
+        whole = training_step(model, batches(x, y), optimiser, objective_of(model))
         whole()
         GlobalCounters.reset()
         whole()

@@ -49,11 +49,7 @@ def script():
     return run
 
 
-def has_float64() -> bool:
-    return device.describe()["device"] not in ("METAL", "WEBGPU", "QCOM")
-
-
-needs_float64 = pytest.mark.skipif(not has_float64(), reason="the device has no float64")
+needs_float64 = pytest.mark.skipif(not device.has_float64(), reason="the device has no float64")
 
 
 @contextmanager

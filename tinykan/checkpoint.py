@@ -17,7 +17,7 @@ from tinykan.basis import Basis, BSpline
 from tinykan.dense_bases import BASES
 from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError
-from tinykan.layers import LAYERS, KANLayer
+from tinykan.layers import LAYERS
 from tinykan.networks import Network
 
 FORMAT = 2
@@ -111,18 +111,26 @@ def _plain(value):
 def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
     encodings = {kind.__name__: kind for kind in ENCODINGS.values()}
     encoding = description["encoding"] and _object(description["encoding"], encodings)
-    layers = []
-    for index, options in enumerate(description["layers"]):
-        options = dict(options)
-        kind = LAYERS[options.pop("kind")]
-        if kind is KANLayer:
-            options["mask"] = state.get(f"layers.{index}.mask")
-            options["basis"] = _object(
-                options["basis"], BASES, state.get(f"layers.{index}.basis.knots")
-            )
-        layers.append(kind(**options))
+    layers = [
+        _layer(options, f"layers.{index}.", state)
+        for index, options in enumerate(description["layers"])
+    ]
     # Files from before there were norms have none.
     return Network(layers, description["activation"], encoding, description.get("norm"))
+
+
+def _layer(options: dict, prefix: str, state: dict[str, Tensor]):
+    options = dict(options)
+    name = options.pop("kind")
+    if name == "SymbolicLayer":
+        from tinykan.interpret.symbolic import SymbolicLayer  # not needed for others
+
+        inner = {"kind": "KANLayer", **options.pop("layer")}
+        return SymbolicLayer(_layer(inner, f"{prefix}layer.", state), **options)
+    if name == "KANLayer":
+        options["mask"] = state.get(f"{prefix}mask")
+        options["basis"] = _object(options["basis"], BASES, state.get(f"{prefix}basis.knots"))
+    return LAYERS[name](**options)
 
 
 def _object(fields: dict, kinds: dict, knots: Tensor | None = None):

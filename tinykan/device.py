@@ -110,6 +110,11 @@ def summary() -> str:
     return f"device {about['device']}, renderer {about['renderer']}, tinygrad {version('tinygrad')}"
 
 
+def has_float64() -> bool:
+    """Whether the device in use computes in float64."""
+    return describe()["device"] not in ("METAL", "WEBGPU", "QCOM")
+
+
 def _automatic() -> Iterator[str]:
     yield from (name for name in ACCELERATORS if name != "CL" or _opencl_is_a_gpu())
     yield from _expand("CPU")

@@ -19,8 +19,8 @@ from tinygrad.nn.state import get_parameters
 
 from tinykan import checkpoint, device
 from tinykan.errors import UserError
+from tinykan.grid import own_knots
 from tinykan.interruption import Pace, Stopped, signals
-from tinykan.layers import learnable
 from tinykan.networks import Network, parameter_count
 from tinykan.optimiser import overwrite
 from tinykan.options import VOLATILE, Options
@@ -93,8 +93,9 @@ class Run:
             if on_log:
                 on_log(step)
 
-        def after(step: int, snapshot: Callable[[], Snapshot]) -> bool:
-            if self._pace.due(step) or received or step == self.options.steps:
+        def after(step: int, snapshot: Callable[[], Snapshot] | None) -> bool:
+            due = self._pace.due(step) or received or step == self.options.steps
+            if due and snapshot:
                 with self._pace.writing():
                     self._files.attempt(CHECKPOINT, lambda: self._save(model, snapshot(), frames))
             return bool(received)
@@ -112,6 +113,8 @@ class Run:
                     learning_rate=self.options.rate,
                     schedule=self.options.schedule,
                     warmup=self.options.warmup,
+                    lbfgs=self.options.lbfgs,
+                    grid_updates=self.options.grid_updates,
                     halvings=self.options.halvings,
                     progress=not self.options.quiet,
                     on_log=log,
@@ -217,10 +220,12 @@ class Run:
             )
 
     def _restore(self, model: Network, frames: list[np.ndarray]) -> Snapshot | None:
+        if self.options.grid_updates:
+            own_knots(model)
         if self._resumed is None:
             return None
         earlier, arrays, record = self._resumed
-        for own, kept in zip(learnable(model), learnable(earlier), strict=True):
+        for own, kept in zip(get_parameters(model), get_parameters(earlier), strict=True):
             overwrite(own, kept.numpy())
         count = sum(name.startswith(FRAME) for name in arrays)
         frames[:] = [arrays.pop(f"{FRAME}{i}") for i in range(count)]

@@ -83,7 +83,7 @@ class KANLayer:
             return self.reference(x)
         base = None if self.base is None else FUNCTIONS[self.base]
         if (spline_layer := _spline_layer(self.basis, x)) is not None:
-            parts = [self._scaled_coefficients()]
+            parts = [self.scaled_coefficients()]
             parts += [] if self.base_weight is None else [self._masked(self.base_weight)]
             return spline_layer(x, self.basis, base, parts, self.bias)
         if not kernels.threaded(x):
@@ -141,7 +141,7 @@ class KANLayer:
         phi = self.basis(x)
         return phi if self.base is None else phi.cat(FUNCTIONS[self.base](x).unsqueeze(-1), dim=-1)
 
-    def _scaled_coefficients(self) -> Tensor:
+    def scaled_coefficients(self) -> Tensor:
         """Coefficients times spline weights `[in, n_functions, out]`."""
         factor = self.mask if self.spline_weight is None else self._masked(self.spline_weight)
         return self.coefficients if factor is None else self.coefficients * factor.unsqueeze(1)
@@ -152,7 +152,7 @@ class KANLayer:
 
     def _weights(self) -> Tensor:
         """What multiplies them `[in, n, out]`."""
-        weights = self._scaled_coefficients()
+        weights = self.scaled_coefficients()
         return (
             weights
             if self.base_weight is None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
-from tinygrad import Tensor, TinyJit
+from tinygrad import Tensor, TinyJit, dtypes
 
 from tinykan.activations import FUNCTIONS
 from tinykan.basis import Basis, BSpline, Linear
@@ -184,7 +184,10 @@ class Predictor:
             self._forward = TinyJit(lambda x: self.model(x).realize())
         for start in range(0, len(x), self.chunk):
             part = x[start : start + self.chunk]
-            padded = np.zeros((self.chunk, self.in_features), dtype=np.float32)
+            padded = np.zeros(
+                (self.chunk, self.in_features),
+                dtype=np.float64 if weight.dtype == dtypes.float64 else np.float32,
+            )
             padded[: len(part)] = part
             y = self._forward(Tensor(padded).to(weight.device).realize())
             results.append(y.numpy()[: len(part)].copy())

@@ -20,6 +20,12 @@ class Options(ModelOptions):
     )
     schedule: str = option("cosine", "of the learning rate", choices=SCHEDULES)
     warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
+    lbfgs: int = option(
+        0, "iterations of L-BFGS after Adam's steps, all on one batch, in float64", minimum=0
+    )
+    grid_updates: int = option(
+        0, "times that splines' grids are moved to their inputs in the first half", minimum=0
+    )
     halvings: int = option(
         0, "times to go on with half the learning rate when training diverges", minimum=0
     )

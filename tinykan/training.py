@@ -7,18 +7,22 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from tinygrad import Context, Device, Tensor, TinyJit, dtypes
+from tinygrad.nn.state import get_parameters
 
 from tinykan.errors import UserError, check_integer
+from tinykan.grid import grid_mover, own_knots
 from tinykan.layers import learnable
 from tinykan.networks import Network
 from tinykan.optimiser import Adam, learning_rates, overwrite
 from tinykan.sampling import uniform
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 EXPLODED = 1e3  # times the first loss: no run that gets there comes back
 OUTSIDE_SAMPLES = 512
@@ -90,19 +94,13 @@ def batches(
 
 
 def training_step(
-    model: Network,
-    sample: Sampler,
-    optimiser: Adam,
-    loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
+    model: Network, sample: Sampler, optimiser: Adam, objective: Objective
 ) -> Callable[[], Tensor]:
-    """A function that takes one step, to be compiled as a whole: sample, model, loss, gradients and
-    update. It returns the loss, and for each layer the share of its inputs outside the grid."""
+    """A function that takes one step, to be compiled as a whole: sample, objective, gradients and
+    update. It returns what the objective reports."""
 
     def step() -> Tensor:
-        # Unsplit, tinygrad turns indexing by a computed index into a plain load.
-        with Context(SPLIT_REDUCEOP=0):
-            x, y = (t.contiguous() for t in sample(optimiser.step))
-            Tensor.realize(x, y)
+        x, y = _drawn(sample, optimiser.step)
         devices = optimiser.parameters[0].device
         if isinstance(devices, tuple):
             if len(x) % len(devices):
@@ -110,18 +108,42 @@ def training_step(
                     f"a batch of {len(x)} points cannot be shared equally by {len(devices)} devices"
                 )
             x, y = (t.shard(devices, axis=0).realize() for t in (x, y))
-        values = model.trace(x)
-        value = loss(values[-1], y)
-        # A few samples are enough to know whether inputs stay on the grid: from the whole batch,
-        # for data may come sorted.
-        every = 1 if isinstance(devices, tuple) else max(1, len(x) // OUTSIDE_SAMPLES)
-        few = [v.detach()[::every] for v in values]
-        outside = [layer.outside(v) for layer, v in zip(model.layers, few, strict=False)]
-        report = Tensor.stack(value.detach(), *outside).cast(dtypes.float32)
+        value, report = objective(x, y)
         optimiser.minimise(value, report)
         return report
 
     return step
+
+
+def objective_of(
+    model: Network,
+    loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
+    penalty: Callable[[list[Tensor]], Tensor] | None = None,
+) -> Objective:
+    """What is minimised: the loss, and the penalty, of the model's inputs and targets. And a report
+    `[1 + layers]`: the loss without the penalty, and for each layer the share of its inputs outside
+    the grid."""
+
+    def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        values = model.trace(x)
+        value = loss(values[-1], y)
+        # A few samples are enough to know whether inputs stay on the grid: from the whole batch,
+        # for data may come sorted.
+        every = 1 if isinstance(x.device, tuple) else max(1, len(x) // OUTSIDE_SAMPLES)
+        few = [v.detach()[::every] for v in values]
+        outside = [layer.outside(v) for layer, v in zip(model.layers, few, strict=False)]
+        report = Tensor.stack(value.detach(), *outside)
+        return value if penalty is None else value + penalty(values), report
+
+    return objective
+
+
+def _drawn(sample: Sampler, step: Tensor) -> list[Tensor]:
+    # Unsplit, tinygrad turns indexing by a computed index into a plain load.
+    with Context(SPLIT_REDUCEOP=0):
+        drawn = [t.contiguous() for t in sample(step)]
+        Tensor.realize(*drawn)
+    return drawn
 
 
 def fit(
@@ -132,24 +154,38 @@ def fit(
     learning_rate: float = 1e-2,
     schedule: str = "cosine",
     warmup: int = 0,
+    lbfgs: int = 0,
+    grid_updates: int = 0,
     loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
+    penalty: Callable[[list[Tensor]], Tensor] | None = None,
     log_every: int | None = None,
     on_log: Callable[[int, History], None] | None = None,
-    on_step: Callable[[int, Callable[[], Snapshot]], bool] | None = None,
+    on_step: Callable[[int, Callable[[], Snapshot] | None], bool] | None = None,
     resume: Snapshot | None = None,
     halvings: int = 0,
     progress: bool = True,
 ) -> History:
-    """Trains `model` in place with Adam, and returns the history.
+    """Trains `model` in place with `steps` of Adam, then `lbfgs` iterations of L-BFGS, and returns
+    the history.
 
     `sample(step)` gives inputs and targets for the step number `[1]`; it, the model, the loss, the
-    gradients and the update are compiled into one step. Every `log_every` steps (about 100 times a
-    run by default) the loss is read back and `on_log(steps done, history)` is called, whose time is
-    not counted.
+    gradients and the update are compiled into one step. L-BFGS has one sample, the last, at every
+    iteration, and works in float64 where the device has it; when no lower loss is found any more,
+    it ends before its time.
+
+    The grids of spline layers are moved to where their inputs are `grid_updates` times in the first
+    half of the steps, and as often in that of the iterations (PyKAN's update_grid_from_samples).
+
+    `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
+    that is minimised, not to that which is reported.
+
+    Every `log_every` steps (about 100 times a run by default) the loss is read back and
+    `on_log(steps done, history)` is called, whose time is not counted.
 
     After every step `on_step(steps done, snapshot)` is called; it ends the training by returning
     True. `snapshot()` is what `resume` takes, together with a model that has the weights of that
-    moment: the steps that follow have the same bits as if the training had gone on.
+    moment: the steps that follow have the same bits as if the training had gone on. L-BFGS gives
+    None: it is repeated from its beginning.
 
     Raises DivergenceError if the loss or the weights are no longer finite, or the loss exceeds
     1,000 times its first value; `model` then has the last weights known to be good. Before that,
@@ -158,60 +194,159 @@ def fit(
     A model whose tensors are on several devices (`device.spread`) is trained on all of them, each
     with an equal part of every batch; the result is that of one device, to rounding.
     """
-    check_integer("steps", steps, 1)
-    log_every = max(1, steps // 100) if log_every is None else log_every
+    check_integer("lbfgs", lbfgs, 0)
+    check_integer("steps", steps, 0 if lbfgs else 1)
+    check_integer("grid_updates", grid_updates, 0)
+    log_every = max(1, (steps + lbfgs) // 100) if log_every is None else log_every
     check_integer("log_every", log_every, 1)
     weights = learnable(model)
+    if (lbfgs or grid_updates) and isinstance(weights[0].device, tuple):
+        raise UserError("L-BFGS and grid updates run on one device, not on several")
+    if grid_updates:
+        own_knots(model)
     Tensor.realize(*weights)
     adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
-    guard, history, done = _Guard(weights), History(), 0
+    objective = objective_of(model, loss, penalty)
+    watch = _Watch(model, steps + lbfgs, log_every, on_log, progress)
+    done = 0
     if resume:
         adam.restore(resume.arrays)
-        guard.restore(resume.arrays, resume.record["guard"])
-        history, done = History(**resume.record["history"]), resume.step
-        halvings = resume.record["halvings"]
+        watch.restore(resume)
+        done, halvings = resume.step, resume.record["halvings"]
 
     def snapshot() -> Snapshot:
-        arrays = adam.state() | guard.arrays()
-        record = {"history": asdict(history), "guard": guard.record(), "halvings": halvings}
-        return Snapshot(step, arrays, record)
+        arrays = adam.state() | watch.guard.arrays()
+        return Snapshot(step, arrays, {**watch.record(), "halvings": halvings})
 
-    train = TinyJit(training_step(model, sample, adam, loss))
-    bar = _Progress(done, steps, progress)
-    start, earlier = time.perf_counter(), (history.compile_seconds, history.train_seconds)
-    compiling = 0.0
+    def points(step: int) -> list[Tensor]:
+        return _drawn(sample, Tensor([step], dtype=dtypes.int32).realize())
+
+    train = TinyJit(training_step(model, sample, adam, objective))
+    move_grids, moves = grid_mover(model), _in_first_half(steps, grid_updates)
+    watch.start(done)
     for step in range(done + 1, steps + 1):
+        if step - 1 in moves:
+            move_grids(points(step - 1)[0])
         report = train()
-        if step <= done + 2:
-            Device[Device.DEFAULT].synchronize()
-            compiling = time.perf_counter() - start
-            history.compile_seconds = earlier[0] + compiling
-            history.first_step_seconds = history.first_step_seconds or compiling
-        if step == 1 or step % log_every == 0 or step == steps:
-            current, *history.outside = report.numpy().tolist()
-            training = time.perf_counter() - start - compiling
-            history.train_seconds = earlier[1] + training
+        watch.stepped(step)
+        if watch.due(step) or step == steps:
             try:
-                guard.check(step, current)
+                watch.look(step, report.numpy().tolist())
             except DivergenceError as error:
                 if halvings == 0:
                     raise
                 halvings -= 1
                 adam.slow_down(0.5)
-                bar.note(f"{error}; going on from there with half the rate")
+                watch.bar.note(f"{error}; going on from there with half the rate")
                 continue
-            history.steps.append(step)
-            history.losses.append(current)
-            history.seconds.append(history.compile_seconds + history.train_seconds)
-            bar.show(step, current, training, history.outside)
-            paused = time.perf_counter()
-            if on_log:
-                on_log(step, history)
-            start += time.perf_counter() - paused
         if on_step and on_step(step, snapshot):
             break
-    bar.close()
-    return history
+    else:
+        if lbfgs:
+            _full_batch(model, points(steps), objective, lbfgs, grid_updates, watch, on_step)
+    watch.bar.close()
+    return watch.history
+
+
+def _full_batch(
+    model: Network,
+    drawn: list[Tensor],
+    objective: Objective,
+    iterations: int,
+    grid_updates: int,
+    watch: _Watch,
+    on_step: Callable[[int, None], bool] | None,
+) -> None:
+    """The part of `fit` after Adam."""
+    from tinykan.lbfgs import LBFGS, float64  # an extra
+
+    before, stopped = watch.total - iterations, False
+    watch.start(before)
+    with float64(model):
+        x, y = (t.cast(learnable(model)[0].dtype).contiguous().realize() for t in drawn)
+        optimiser = LBFGS(model, lambda: objective(x, y))
+        watch.guard.check(before, optimiser.report()[0])
+        move_grids, done = grid_mover(model), 0
+
+        def after(iteration: int, report: list[float]) -> bool:
+            nonlocal stopped
+            step = before + done + iteration
+            watch.stepped(step)
+            if watch.due(step):
+                watch.look(step, report)
+            stopped = bool(on_step and on_step(step, None))
+            return stopped
+
+        moves = _in_first_half(iterations, grid_updates)
+        for begin, end in pairwise([*(moves or [0]), iterations]):
+            if moves:
+                move_grids(x)
+            done += optimiser.run(end - begin, after)
+            if stopped:
+                return
+    if done < iterations:
+        watch.bar.note(f"L-BFGS found no lower loss after {done} iterations")
+
+
+def _in_first_half(steps: int, times: int) -> list[int]:
+    """After which of `steps`, from none to half of them, to do something as many `times`."""
+    return sorted({steps * n // (2 * times) for n in range(times)})
+
+
+class _Watch:
+    """What looks on while a model is trained: history, guard, clock and progress."""
+
+    def __init__(
+        self,
+        model: Network,
+        total: int,
+        log_every: int,
+        on_log: Callable[[int, History], None] | None,
+        progress: bool,
+    ) -> None:
+        self.total, self.log_every, self.on_log = total, log_every, on_log
+        self.history, self.guard = History(), _Guard(model)
+        self.bar = _Progress(total, progress)
+
+    def start(self, done: int) -> None:
+        """The clock, with `done` steps behind."""
+        self._done, self.bar.done = done, done
+        self._earlier = self.history.compile_seconds, self.history.train_seconds
+        self._start, self._compiling = time.perf_counter(), 0.0
+
+    def stepped(self, step: int) -> None:
+        """The first two steps are compiled and recorded: their time is counted apart."""
+        if step > self._done + 2:
+            return
+        Device[Device.DEFAULT].synchronize()
+        self._compiling = time.perf_counter() - self._start
+        self.history.compile_seconds = self._earlier[0] + self._compiling
+        self.history.first_step_seconds = self.history.first_step_seconds or self._compiling
+
+    def due(self, step: int) -> bool:
+        return step == 1 or step % self.log_every == 0 or step == self.total
+
+    def look(self, step: int, report: list[float]) -> None:
+        """Takes down the loss; raises DivergenceError if the guard does."""
+        history, (current, *outside) = self.history, report
+        training = time.perf_counter() - self._start - self._compiling
+        history.train_seconds, history.outside = self._earlier[1] + training, outside
+        self.guard.check(step, current)
+        history.steps.append(step)
+        history.losses.append(current)
+        history.seconds.append(history.compile_seconds + history.train_seconds)
+        self.bar.show(step, current, training, outside)
+        paused = time.perf_counter()
+        if self.on_log:
+            self.on_log(step, history)
+        self._start += time.perf_counter() - paused
+
+    def record(self) -> dict[str, Any]:
+        return {"history": asdict(self.history), "guard": self.guard.record()}
+
+    def restore(self, resume: Snapshot) -> None:
+        self.guard.restore(resume.arrays, resume.record["guard"])
+        self.history = History(**resume.record["history"])
 
 
 class _Guard:
@@ -221,8 +356,9 @@ class _Guard:
     the next loss that is read shows it.
     """
 
-    def __init__(self, weights: list[Tensor]) -> None:
-        self.weights, self.first_loss = weights, math.inf
+    def __init__(self, model: Network) -> None:
+        # With the knots, which may move, and without which coefficients say nothing.
+        self.weights, self.first_loss = get_parameters(model), math.inf
         self.good_step, self.good = self.latest_step, self.latest = 0, self._copy()
 
     def check(self, step: int, loss: float) -> None:
@@ -261,8 +397,8 @@ class _Guard:
 class _Progress:
     """One line on standard error: redrawn on a terminal, else printed ten times a run."""
 
-    def __init__(self, done: int, steps: int, enabled: bool) -> None:
-        self.done, self.steps = done, steps
+    def __init__(self, steps: int, enabled: bool) -> None:
+        self.done, self.steps = 0, steps
         self.enabled, self.live = enabled, sys.stderr.isatty()
         self.printed, self.warned, self.drawn = 0, False, False
 

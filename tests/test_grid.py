@@ -1,0 +1,198 @@
+"""Grids that move and grow: against pykan's own numbers, and whatever the inputs are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import needs_float64
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.interpolate import BSpline as SciPySpline
+from test_layers import double, pykan_layer
+from tinygrad import Tensor
+
+from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError, batches, fit
+from tinykan.grid import (
+    b_splines,
+    fit_coefficients,
+    knots_from_samples,
+    own_knots,
+    refine,
+    update_grid,
+)
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_b_splines_are_scipys(order):
+    knots = np.sort(RNG.uniform(-1, 1, (2, 7 + 2 * order)), axis=1)
+    x = RNG.uniform(-1.2, 1.2, (2, 200))
+    for values, own, at in zip(b_splines(x, knots, order), knots, x, strict=True):
+        for n in range(len(own) - order - 1):
+            one = SciPySpline.basis_element(own[n : n + order + 2], extrapolate=False)(at)
+            np.testing.assert_allclose(values[:, n], np.nan_to_num(one), atol=1e-11)
+
+
+def test_the_end_and_repeated_knots():
+    knots = np.array([[0.0, 0, 0, 1, 1, 2, 2, 2]])  # clamped, with a kink
+    values = b_splines(np.array([[-0.1, 0, 0.5, 1, 2, 2.1]]), knots, 2)[0]
+    np.testing.assert_allclose(values.sum(1), [0, 1, 1, 1, 1, 0], atol=1e-15)
+    assert values[4, -1] == 1 and values[1, 0] == 1
+
+
+def test_golden_coefficients(golden):
+    """pykan's least squares, to what its solver (by singular values) leaves of float64."""
+    data = golden("pykan_curve2coef")
+    found = fit_coefficients(data["x"].T, data["y"].transpose(1, 0, 2), data["grid"], 3)
+    np.testing.assert_allclose(found.transpose(0, 2, 1), data["coef"], atol=1e-12)
+
+
+@needs_float64
+def test_golden_grid_update(golden):
+    data = golden("pykan_layer")
+    names = ("grid", "coef", "scale_base", "scale_sp", "mask")
+    layer = pykan_layer(*(data[f"state/{name}"] for name in names))
+    change = update_grid(layer, data["x"], grid_eps=float(data["grid_eps"]), margin=0)
+    np.testing.assert_allclose(layer.basis.knots.numpy(), data["grid_after_update"], atol=1e-15)
+    # Where few samples decide, coefficients differ by what the ridge is.
+    fitted = layer.coefficients.numpy().transpose(0, 2, 1)
+    np.testing.assert_allclose(fitted, data["coef_after_update"], atol=1e-9)
+    np.testing.assert_allclose(layer(double(data["x"])).numpy(), data["y_after_update"], atol=1e-10)
+    assert 0 < change < 0.1  # of random curves on other knots
+
+
+@needs_float64
+@pytest.mark.parametrize("order", [1, 3])
+def test_moved_grids_keep_what_they_can_represent(order):
+    """A polynomial of the order is in the span of the splines on any knots."""
+    basis = BSpline(6, order, (-2.0, 2.0), knots=double(np.linspace(-4, 4, 7 + 2 * order)))
+    layer = KANLayer(1, 1, basis, base=None, spline_weight=False, bias=False)
+    x = np.linspace(-1, 1.5, 300)
+    cubic = (x**order - 0.5 * x)[None, :, None]
+    fitted = fit_coefficients(x[None], cubic, basis.knots.numpy(), order)
+    layer.coefficients = double(fitted)
+    assert update_grid(layer, x[:, None]) < 1e-6
+    np.testing.assert_allclose(layer(double(x[:, None])).numpy(), cubic[0], atol=1e-6)
+    low, high = layer.basis.knots.numpy()[0, [order, order + 6]]
+    assert (low, high) == pytest.approx((-1.025, 1.525))
+
+
+NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+@given(
+    st.lists(NUMBERS, min_size=1, max_size=6),
+    st.sampled_from([1, 3, 40]),
+    st.sampled_from([1e-12, 1.0, 1e12]),
+    st.integers(1, 9),
+    st.floats(0, 1),
+)
+def test_no_input_gives_nan(values, repeats, size, intervals, grid_eps):
+    """Constant, two-valued, huge, tiny and repeated inputs, fewer samples than functions."""
+    samples = (np.array(values * repeats) * size)[:, None]
+    layer = KANLayer(1, 2, BSpline(intervals))
+    change = update_grid(layer, samples, grid_eps=grid_eps)
+    knots = layer.basis.knots.numpy()
+    assert np.isfinite(knots).all() and (np.diff(knots) >= 0).all() and knots[0, -1] > knots[0, 0]
+    assert np.isfinite(change) and np.isfinite(layer.coefficients.numpy()).all()
+    y = layer(Tensor(samples.astype(np.float32))).numpy()
+    assert np.isfinite(y).all()
+    assert np.isfinite(update_grid(layer, samples))  # and again, from there
+
+
+@pytest.mark.parametrize("domain", [(-1.0, 1.0), (0.0, 3.0)])
+def test_refined_models_compute_the_same(domain):
+    model = KAN([2, 3, 1], BSpline(4, 3, domain), seed=1)
+    x = Tensor(RNG.uniform(*domain, (200, 2)).astype(np.float32))
+    before = model.layers[0](x).numpy()
+    assert refine(model, 12) < 1e-12  # its knots are among them
+    assert [layer.basis for layer in model.layers] == [BSpline(12, 3, domain)] * 2
+    np.testing.assert_allclose(model.layers[0](x).numpy(), before, atol=3e-6)
+
+
+@needs_float64
+def test_what_a_refinement_changes_is_reported():
+    layer = KAN([1, 1], BSpline(5), base=None, spline_weight=False, seed=2)
+    layer.layers[0].coefficients = double(layer.layers[0].coefficients.numpy())
+    layer.layers[0].bias = None
+    x = double(np.linspace(-1, 1, 1000)[:, None])
+    before = layer(x).numpy()
+    change = refine(layer, 7)
+    assert change == pytest.approx(np.abs(layer(x).numpy() - before).max(), rel=0.05)
+    assert change > 1e-4
+
+
+def test_knots_of_ones_own_are_refined_where_they_are():
+    model = KAN([2, 1], BSpline(4), seed=0)
+    update_grid(model.layers[0], RNG.normal(0, 1, (500, 2)) ** 3)
+    grid = model.layers[0].basis.knots.numpy()[:, 3:8]
+    assert refine(model, 8) < 1e-10
+    finer = model.layers[0].basis.knots.numpy()[:, 3:12]
+    np.testing.assert_allclose(finer[:, ::2], grid, atol=1e-6)
+    np.testing.assert_allclose(finer[:, 1::2], (grid[:, 1:] + grid[:, :-1]) / 2, atol=1e-6)
+
+
+def test_own_knots_change_nothing():
+    model = KAN([2, 3, 1], BSpline(5, 2), seed=0)
+    x = Tensor(RNG.uniform(-1, 1, (100, 2)).astype(np.float32))
+    before = model(x).numpy()
+    own_knots(model)
+    assert [layer.basis.knots.shape for layer in model.layers] == [(2, 10), (3, 10)]
+    np.testing.assert_allclose(model(x).numpy(), before, atol=2e-6)
+
+
+def far(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return (3 * x + 4).astype(np.float32), np.sin(3 * x).astype(np.float32)
+
+
+def test_grids_follow_their_inputs_in_training():
+    inputs, targets = far(RNG.uniform(-1, 1, (256, 1)))
+    losses = {}
+    for updates in (0, 4):
+        model = KAN([1, 3, 1], BSpline(8), base=None, seed=0)
+        history = fit(
+            model, batches(inputs, targets), steps=150, grid_updates=updates, progress=False
+        )
+        losses[updates] = history.losses[-1]
+        assert (max(history.outside) < 0.1) == bool(updates)
+    # Without, the first layer is zero everywhere, and learns nothing.
+    assert losses[4] < 0.02 < 0.3 < losses[0]
+
+
+def test_a_run_with_moving_grids_resumes_with_the_same_bits():
+    sample = batches(*far(RNG.uniform(-1, 1, (128, 1))), 32)
+    options = {"steps": 24, "grid_updates": 4, "log_every": 6, "progress": False}
+    whole, part = (KAN([1, 2, 1], BSpline(4), seed=3) for _ in range(2))
+    kept = []
+
+    def stop(step, snapshot):
+        if step == 7:
+            weights = [layer.basis.knots.numpy().copy() for layer in part.layers]
+            kept.extend([snapshot(), weights])
+        return step == 7
+
+    fit(whole, sample, **options)
+    fit(part, sample, on_step=stop, **options)
+    fit(part, sample, resume=kept[0], **options)
+    for ours, others in zip(part.layers, whole.layers, strict=True):
+        np.testing.assert_array_equal(ours.coefficients.numpy(), others.coefficients.numpy())
+        np.testing.assert_array_equal(ours.basis.knots.numpy(), others.basis.knots.numpy())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: update_grid(KANLayer(1, 1), [[np.nan]]), "samples must be finite"),
+        (lambda: update_grid(KANLayer(1, 1), [[0.0, 1.0]]), "samples of 2 inputs for a layer of 1"),
+        (lambda: update_grid(KANLayer(1, 1), np.zeros((0, 1))), "samples of shape"),
+        (lambda: update_grid(KANLayer(1, 1, Polynomial(2)), [[0.0]]), "has no grid"),
+        (lambda: knots_from_samples(np.ones((3, 1)), 4, 3, grid_eps=2), "grid_eps 2 must lie"),
+        (lambda: knots_from_samples(np.ones((3, 1)), 4, 3, margin=-1), "margin -1 must be"),
+        (lambda: refine(KAN([1, 1]), 0), "intervals 0"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(call, message):
+    with pytest.raises(UserError) as error:
+        call()
+    assert message in str(error.value) and "\n" not in str(error.value)

@@ -1,0 +1,176 @@
+"""L-BFGS after Adam, and penalties: against solutions known otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import needs_float64
+from tinygrad import Tensor, dtypes
+
+from tinykan import KAN, MLP, BSpline, DivergenceError, UserError, batches, fit
+from tinykan.grid import b_splines, knots_of
+from tinykan.layers import learnable
+from tinykan.regularisation import Regularisation
+
+RNG = np.random.default_rng(0)
+X = RNG.uniform(-1, 1, (200, 1))
+Y = np.sin(4 * X) + 0.1 * RNG.normal(size=X.shape)
+
+
+@pytest.fixture
+def double(monkeypatch):
+    monkeypatch.setattr(dtypes, "default_float", dtypes.float64)
+
+
+def spline(intervals: int = 6) -> KAN:
+    return KAN([1, 1], BSpline(intervals), base=None, spline_weight=False, bias=False, seed=0)
+
+
+@needs_float64
+def test_a_linear_problem_is_solved(double):
+    """Least squares of noisy data: its minimum is NumPy's."""
+    model = spline()
+    history = fit(model, batches(X, Y), steps=0, lbfgs=200, progress=False)
+    bases = b_splines(X.T, knots_of(model.layers[0].basis, 1), 3)[0]
+    solution, residual, *_ = np.linalg.lstsq(bases, Y, rcond=None)
+    assert history.losses[-1] == pytest.approx(residual[0] / len(X), rel=1e-12)
+    np.testing.assert_allclose(model.layers[0].coefficients.numpy()[0], solution, atol=1e-6)
+
+
+@needs_float64
+def test_it_ends_where_no_lower_loss_is_found(double, capsys):
+    model = spline()
+    history = fit(model, batches(X, Y), steps=0, lbfgs=5000, log_every=1)
+    assert len(history.losses) < 1000
+    done = len(history.losses)
+    assert f"L-BFGS found no lower loss after {done} iterations" in capsys.readouterr().err
+    assert history.losses[-1] == min(history.losses)
+    loss = float(np.mean((model(Tensor(X)).numpy() - Y) ** 2))
+    assert loss == pytest.approx(history.losses[-1], rel=1e-12)
+
+
+def test_after_adam_it_goes_on_in_the_models_own_type():
+    steps, after = [], []
+    model = KAN([1, 3, 1], BSpline(5), seed=1)
+    history = fit(
+        model,
+        batches(X.astype(np.float32), np.sin(4 * X).astype(np.float32)),
+        steps=30,
+        lbfgs=40,
+        log_every=10,
+        on_log=lambda step, history: steps.append(step),
+        on_step=lambda step, snapshot: after.append((step, snapshot is None)),
+        progress=False,
+    )
+    assert steps == history.steps == [1, 10, 20, 30, 40, 50, 60, 70]
+    assert after == [(n, n > 30) for n in range(1, 71)]
+    assert {weight.dtype for weight in learnable(model)} == {dtypes.float32}
+    assert history.losses[-1] < 0.2 * history.losses[3]
+    x = Tensor(X.astype(np.float32))
+    loss = float(np.mean((model(x).numpy() - np.sin(4 * X)) ** 2))
+    assert loss == pytest.approx(history.losses[-1], rel=1e-2)
+
+
+def test_it_ends_when_asked_to_with_the_weights_of_that_moment():
+    model = KAN([1, 2, 1], BSpline(4), seed=1)
+    sample = batches(X.astype(np.float32), Y.astype(np.float32))
+    history = fit(
+        model,
+        sample,
+        steps=2,
+        lbfgs=50,
+        log_every=1,
+        on_step=lambda step, snapshot: step == 9,
+        progress=False,
+    )
+    assert history.steps[-1] == 9
+    loss = float(np.mean((model(Tensor(X.astype(np.float32))).numpy() - Y) ** 2))
+    assert loss == pytest.approx(history.losses[-1], rel=1e-4)
+
+
+def test_grids_move_before_and_between():
+    x = (2 * X + 3).astype(np.float32)
+    model = KAN([1, 2, 1], BSpline(6), base=None, seed=0)
+    options = {"steps": 0, "progress": False}
+    history = fit(model, batches(x, np.sin(3 * X)), lbfgs=40, grid_updates=2, **options)
+    assert history.outside[0] == 0 and history.losses[-1] < 1e-3
+    low, high = model.layers[0].basis.knots.numpy()[0, [3, 9]]
+    assert 0.9 < low < x.min() and x.max() < high < 5.1
+
+
+def test_numbers_that_are_not_finite_are_no_start():
+    model = spline()
+    model.layers[0].coefficients.assign(model.layers[0].coefficients * float("nan")).realize()
+    with pytest.raises(DivergenceError, match="diverged by step 0"):
+        fit(model, batches(X, Y), steps=0, lbfgs=5, progress=False)
+
+
+def test_a_line_search_backs_off_from_infinity():
+    """Large steps meet an infinite loss; it goes on with smaller ones."""
+    model = MLP([1, 1], "identity", seed=0)
+
+    def barrier(prediction: Tensor, target: Tensor) -> Tensor:
+        return (prediction - target).square().mean() - 1e-3 * (1.5 - prediction).log().mean()
+
+    sample = batches(X, 0.9 * X + 0.5)
+    history = fit(model, sample, steps=0, lbfgs=60, loss=barrier, progress=False)
+    assert np.isfinite(history.losses).all() and history.losses[-1] < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lbfgs": -1}, "lbfgs -1"),
+        ({"steps": 0}, "steps 0"),
+        ({"grid_updates": 1.5}, "grid_updates 1.5"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(options, message):
+    with pytest.raises(UserError, match=message):
+        fit(spline(), batches(X, Y), progress=False, **options)
+
+
+def edges(model: KAN) -> np.ndarray:
+    """The mean size of each edge of the first layer, over its inputs."""
+    x = RNG.uniform(-1, 1, (500, model.in_features)).astype(np.float32)
+    return np.abs(model.layers[0].edges(Tensor(x)).numpy()).mean(0)
+
+
+def test_penalties_are_what_their_formulas_say():
+    model = KAN([2, 3, 1], BSpline(4), seed=0)
+    x = Tensor(RNG.uniform(-1, 1, (100, 2)).astype(np.float32))
+    values = model.trace(x)
+    l1 = entropy = coefficients = differences = 0.0
+    for layer, inputs in zip(model.layers, values, strict=False):
+        sizes = np.abs(layer.edges(inputs).numpy()).mean(0)
+        shares = sizes / sizes.sum()
+        l1, entropy = l1 + sizes.sum(), entropy - (shares * np.log(shares)).sum()
+        numbers = layer.coefficients.numpy() * layer.spline_weight.numpy()[:, None]
+        coefficients += np.abs(numbers).mean(1).sum()
+        differences += np.abs(np.diff(numbers, axis=1)).mean(1).sum()
+    for weights, expected in (
+        ((1, 0, 0, 0), l1),
+        ((0, 1, 0, 0), entropy),
+        ((0, 0, 1, 0), coefficients),
+        ((0, 0, 0, 1), differences),
+    ):
+        found = Regularisation(model, 0.5, *weights)(values).item()
+        assert found == pytest.approx(0.5 * expected, rel=1e-5)
+
+
+def test_a_penalty_empties_the_edge_that_is_not_needed():
+    x = RNG.uniform(-1, 1, (300, 2)).astype(np.float32)
+    sample = batches(x, np.sin(3 * x[:, :1]))
+    sizes, losses = {}, {}
+    for strength in (0.0, 0.01):
+        model = KAN([2, 1], BSpline(5), seed=0)
+        penalty = Regularisation(model, strength) if strength else None
+        history = fit(model, sample, steps=200, penalty=penalty, progress=False)
+        sizes[strength], losses[strength] = edges(model)[:, 0], history.losses[-1]
+    assert sizes[0.01][1] < 0.02 * sizes[0.01][0] and sizes[0.01][1] < 0.5 * sizes[0.0][1]
+    assert losses[0.01] < 5e-3  # without the penalty itself
+
+
+def test_what_is_no_penalty_is_one_line():
+    with pytest.raises(UserError, match="l1 -1 must be a number of at least 0"):
+        Regularisation(spline(), 0.1, l1=-1)

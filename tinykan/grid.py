@@ -1,0 +1,285 @@
+"""Grids that move and grow: knots from samples, finer knots, and coefficients for them that keep
+every edge's function. In NumPy and float64, whatever the model's type: it is done now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from tinygrad import Tensor, TinyJit
+
+from tinykan.basis import BSpline
+from tinykan.errors import UserError, check_integer
+from tinykan.layers import KANLayer
+from tinykan.networks import Network
+from tinykan.optimiser import overwrite
+
+NARROWEST = 1e-6  # width of a grid, in units of its place (or of 1): narrower inputs are a constant
+PER_INTERVAL = 8  # points on each interval at which a function is taken over
+# The weight of those points beside samples. They decide where there are no samples, and
+# cost what there is of them less than rounding does.
+PRIOR = 1e-10
+MOVED_BY = 1024  # samples, at most, by which grids are moved during training
+RIDGE = 1e-14  # for functions that are zero wherever one looks: knots that coincide
+
+
+def knots_from_samples(
+    samples: np.ndarray,
+    intervals: int,
+    order: int,
+    *,
+    grid_eps: float = 0.02,
+    margin: float = 0.0,
+) -> np.ndarray:
+    """Complete knot vectors `[in, intervals + 2 order + 1]` for `samples` `[n, in]`: on the range
+    of each input, `grid_eps` uniform and the rest with as many samples in each interval (KAN paper,
+    arXiv:2404.19756, sec. 2.4; PyKAN's `update_grid_from_samples`), extended by `order` intervals
+    of mean width. The grid ends `margin` of that range beyond it. An input that is constant gets a
+    grid of width 1 around it.
+
+    Raises UserError if the samples are not finite.
+    """
+    samples = _checked_samples(samples)
+    if not 0 <= grid_eps <= 1:
+        raise UserError(f"grid_eps {grid_eps} must lie between 0, adaptive, and 1, uniform")
+    if not margin >= 0:
+        raise UserError(f"margin {margin} must be at least 0")
+    ordered = np.sort(samples, axis=0)
+    beyond = margin * (ordered[-1] - ordered[0])
+    low, high = ordered[0] - beyond, ordered[-1] + beyond
+    rows = [int(len(samples) / intervals * i) for i in range(intervals)] + [-1]
+    uniform = low + np.linspace(0, 1, intervals + 1)[:, None] * (high - low)
+    adaptive = ordered[rows]
+    adaptive[0], adaptive[-1] = low, high
+    grid = grid_eps * uniform + (1 - grid_eps) * adaptive
+    narrow = high - low <= NARROWEST * np.maximum(1, np.abs(low))
+    around = (low + high) / 2 + np.linspace(-0.5, 0.5, intervals + 1)[:, None] * np.maximum(
+        1, 2 * NARROWEST * np.abs(low)
+    )
+    return extended(np.where(narrow, around, grid).T, order)
+
+
+def extended(grid: np.ndarray, order: int) -> np.ndarray:
+    """`grid` `[in, intervals + 1]` with `order` more knots on each side, one mean width apart."""
+    width = (grid[:, -1:] - grid[:, :1]) / (grid.shape[1] - 1)
+    steps = width * np.arange(1, order + 1)
+    return np.concatenate([grid[:, :1] - steps[:, ::-1], grid, grid[:, -1:] + steps], axis=1)
+
+
+def knots_of(basis: BSpline, in_features: int) -> np.ndarray:
+    """The complete knot vectors `[in, knots]` of a layer's basis, in float64."""
+    if basis.knots is not None:
+        knots = basis.knots.numpy().astype(np.float64)
+        return np.broadcast_to(knots, (in_features, knots.shape[1]))
+    grid = np.linspace(*basis.domain, basis.intervals + 1)[None]
+    return np.broadcast_to(
+        extended(grid, basis.order), (in_features, len(grid[0]) + 2 * basis.order)
+    )
+
+
+def b_splines(x: np.ndarray, knots: np.ndarray, order: int) -> np.ndarray:
+    """The B-splines `[in, n, functions]` on `knots` `[in, knots]` at `x` `[in, n]`: on each
+    interval
+    the recursion of Cox and de Boor gives the `order` + 1 that are not zero. The last interval that
+    is not empty holds its right end."""
+    last = knots.shape[1] - order - 2
+    values = np.zeros((*x.shape, knots.shape[1] - 1 + order))  # with `order` more on the left
+    for row, at, own in zip(values, x, knots, strict=True):
+        end = np.flatnonzero(np.diff(own) > 0)
+        interval = np.searchsorted(own, at, side="right") - 1
+        if len(end):
+            interval[at == own[-1]] = end[-1]
+        inside = (interval >= 0) & (interval < len(own) - 1)
+        points = np.flatnonzero(inside)
+        row[points[:, None], interval[points, None] + np.arange(order + 1)] = _local(
+            at[points], own, order, interval[points]
+        )
+    return values[..., order : order + last + 1]
+
+
+def _local(x: np.ndarray, knots: np.ndarray, order: int, interval: np.ndarray) -> np.ndarray:
+    """The values `[n, order + 1]` at `x` in intervals of `knots`, of the functions that begin
+    `order` to 0 intervals before."""
+    padded = np.pad(knots, order, mode="edge")
+    near = padded[interval[:, None] + np.arange(1, 2 * order + 1)]  # `order` knots on either side
+    values = np.ones((len(x), 1))
+    for p in range(1, order + 1):
+        left, right = near[:, order - p : order], near[:, order : order + p]
+        width = right - left
+        terms = values / np.where(width > 0, width, 1.0)
+        values = np.pad((x[:, None] - left) * terms, ((0, 0), (1, 0)))
+        values[:, :-1] += (right - x[:, None]) * terms
+    return values
+
+
+def fit_coefficients(
+    x: np.ndarray, y: np.ndarray, knots: np.ndarray, order: int, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The coefficients `[in, functions, out]` of splines on `knots` `[in, knots]` through `y`
+    `[in, n, out]` at `x` `[in, n]`: least squares with a ridge, which gives 0 to functions that no
+    point decides on. `weights` `[n]` are of the squared errors."""
+    bases = b_splines(x, knots, order)
+    weighted = bases if weights is None else bases * weights[:, None]
+    products, targets = weighted.transpose(0, 2, 1) @ bases, weighted.transpose(0, 2, 1) @ y
+    # To unit diagonal: functions that few points or small weights decide on count like others.
+    size = np.sqrt(np.einsum("inn->in", products))
+    scale = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 0.0)[..., None]
+    products = scale * products * scale.transpose(0, 2, 1) + RIDGE * np.eye(bases.shape[2])
+    coefficients = np.zeros_like(targets)
+    for _ in range(2):  # once more for what rounding and the ridge left over
+        rest = targets - weighted.transpose(0, 2, 1) @ (bases @ coefficients)
+        coefficients += scale * np.linalg.solve(products, scale * rest)
+    return coefficients
+
+
+def update_grid(
+    layer: KANLayer,
+    samples: np.ndarray | Tensor,
+    *,
+    grid_eps: float = 0.02,
+    margin: float = 0.01,
+) -> float:
+    """Moves the grid of `layer` to where `samples` `[n, in]` of its inputs are, with as many
+    intervals as before, and refits its coefficients, so that its edges keep their functions there.
+    Returns the largest change of an edge's spline at the samples.
+
+    Knots that the basis owns already are changed in their place, so that a compiled step goes on
+    using them.
+    """
+    samples = _checked_samples(samples)
+    _check_layer(layer, samples)
+    basis = layer.basis
+    assert isinstance(basis, BSpline)
+    knots = knots_from_samples(
+        samples, basis.intervals, basis.order, grid_eps=grid_eps, margin=margin
+    )
+    return _take_over(layer, knots, basis.intervals, samples)
+
+
+def own_knots(model: Network) -> None:
+    """Gives each spline layer knots for each of its inputs, where they are: nothing changes, but
+    that `update_grid` can move them in their place."""
+    for layer in spline_layers(model):
+        basis = layer.basis
+        assert isinstance(basis, BSpline)
+        knots = knots_of(basis, layer.in_features)
+        if basis.knots is None or basis.knots.shape[0] != layer.in_features:
+            layer.basis = _on_knots(layer, knots, basis.intervals)
+
+
+def grid_mover(model: Network) -> Callable[[Tensor], None]:
+    """A function that moves the grids of `model`, which owns its knots, to where its layers' inputs
+    are for inputs `x` `[n, in]` of the network: the first layer first, since others depend on
+    it."""
+
+    @TinyJit
+    def trace(x: Tensor) -> list[Tensor]:
+        # Copies: what a compiled function returns must not be what it was given.
+        return [values.clone().realize() for values in model.trace(x)[:-1]]
+
+    def move(x: Tensor) -> None:
+        few = x[:: -(-len(x) // MOVED_BY)].contiguous().realize()
+        for number, layer in enumerate(model.layers):
+            if isinstance(layer.basis, BSpline):
+                update_grid(layer, trace(few)[number])
+
+    return move
+
+
+def refine(model: Network, intervals: int) -> float:
+    """Gives every spline layer `intervals` intervals where it has another number, on the same
+    domain, and refits its coefficients (grid extension, KAN paper, sec. 2.4). Returns the largest
+    change of any edge's spline on its domain: rounding if the new intervals divide the old ones.
+
+    Knots follow those that were: their density stays what it is. The model's tensors are new ones:
+    train it by another call of `fit`.
+    """
+    check_integer("intervals", intervals, 1)
+    worst = 0.0
+    for layer in spline_layers(model):
+        basis = layer.basis
+        assert isinstance(basis, BSpline)
+        if intervals == basis.intervals:
+            continue
+        old = knots_of(basis, layer.in_features)
+        grid = old[:, basis.order : basis.order + basis.intervals + 1]
+        at = np.linspace(0, basis.intervals, intervals + 1)
+        finer = np.stack([np.interp(at, np.arange(basis.intervals + 1), row) for row in grid])
+        worst = max(worst, _take_over(layer, extended(finer, basis.order), intervals, None))
+    return worst
+
+
+def spline_layers(model: Network) -> list[KANLayer]:
+    return [layer for layer in model.layers if isinstance(layer.basis, BSpline)]
+
+
+def _take_over(
+    layer: KANLayer, knots: np.ndarray, intervals: int, samples: np.ndarray | None
+) -> float:
+    """Puts the splines of `layer` on other `knots`; the largest change of one, at the samples or,
+    without any, on the domain."""
+    basis = layer.basis
+    assert isinstance(basis, BSpline)
+    order = basis.order
+    x = _spread(knots[:, order : order + intervals + 1])
+    weights = np.ones(x.shape[1])
+    if samples is not None:
+        x = np.concatenate([samples.T, x], axis=1)
+        weights = np.concatenate([np.ones(len(samples)), PRIOR * weights])
+    coefficients = layer.coefficients.numpy().astype(np.float64)
+    y = b_splines(x, knots_of(basis, layer.in_features), order) @ coefficients
+    fresh = fit_coefficients(x, y, knots, order, weights)
+    change = np.abs(b_splines(x, knots, order) @ fresh - y)[:, weights == 1]
+    _install(layer, fresh, knots, intervals)
+    return float(change.max())
+
+
+def _install(layer: KANLayer, coefficients: np.ndarray, knots: np.ndarray, intervals: int) -> None:
+    basis = layer.basis
+    assert isinstance(basis, BSpline)
+    same = basis.knots is not None and basis.knots.shape == knots.shape
+    if same:
+        assert basis.knots is not None
+        overwrite(basis.knots, knots)
+        overwrite(layer.coefficients, coefficients)
+        return
+    # Refined uniform grids stay uniform, and are evaluated in closed form.
+    uniform = basis.knots is None and intervals != basis.intervals
+    layer.coefficients = Tensor(coefficients, dtype=layer.coefficients.dtype).realize()
+    layer.basis = (
+        BSpline(intervals, basis.order, basis.domain)
+        if uniform
+        else _on_knots(layer, knots, intervals)
+    )
+
+
+def _on_knots(layer: KANLayer, knots: np.ndarray, intervals: int) -> BSpline:
+    basis = layer.basis
+    assert isinstance(basis, BSpline)
+    tensor = Tensor(np.ascontiguousarray(knots), dtype=layer.coefficients.dtype)
+    return BSpline(intervals, basis.order, basis.domain, knots=tensor)
+
+
+def _spread(grid: np.ndarray) -> np.ndarray:
+    """Points over each row of `grid` `[in, intervals + 1]`, its knots among them, as many on each
+    interval."""
+    intervals = grid.shape[1] - 1
+    at = np.linspace(0, intervals, PER_INTERVAL * intervals + 1)
+    return np.stack([np.interp(at, np.arange(intervals + 1), row) for row in grid])
+
+
+def _checked_samples(samples: np.ndarray | Tensor) -> np.ndarray:
+    values = samples.numpy() if isinstance(samples, Tensor) else np.asarray(samples)
+    values = values.astype(np.float64)
+    if values.ndim != 2 or len(values) == 0:
+        raise UserError(f"samples of shape {values.shape}: [n, in], some of them, are needed")
+    if not np.isfinite(values).all():
+        raise UserError("samples must be finite numbers")
+    return values
+
+
+def _check_layer(layer: KANLayer, samples: np.ndarray) -> None:
+    if not isinstance(layer, KANLayer) or not isinstance(layer.basis, BSpline):
+        raise UserError(f"{layer!r} has no grid: only layers on BSpline have one")
+    if samples.shape[1] != layer.in_features:
+        raise UserError(f"samples of {samples.shape[1]} inputs for a layer of {layer.in_features}")

@@ -1,0 +1,1 @@
+"""Reading what a network has learned: importance, pruning, diagrams, formulas."""

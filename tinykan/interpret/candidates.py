@@ -1,0 +1,218 @@
+"""Which function of the library a sampled curve is, and with which affine numbers (needs SciPy, of
+the `interpret` extra).
+
+Of c f(a x + b) + d the numbers c and d follow from a and b by linear least squares. So a and b
+alone are searched for, on a grid first and from its best places by Gauss-Newton steps (variable
+projection: Golub and Pereyra 1973). Where f leaves one of them without effect, as in (a x + b)^2,
+there is one to search for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinykan.errors import UserError, lookup
+from tinykan.interpret.library import LIBRARY
+
+try:
+    from scipy.optimize import least_squares
+except ImportError:
+    raise UserError(
+        "symbolic fits need SciPy; install it with: pip install 'tinykan[interpret]'"
+    ) from None
+
+Affine = tuple[float, float, float, float]
+
+GRID_SAMPLES, FIT_SAMPLES = 200, 2000  # at most so many points of a curve are looked at
+STARTS = 4  # best places of the grid from which a fit goes on
+# Among good fits, one more unit of complexity must divide 1 - R^2 by 8: edges that were trained are
+# not quite the line or parabola that they mean. Below 10^-6 all are equally good.
+BITS, EQUALLY_GOOD = 3, 1e-6
+BAD = 5  # and among bad ones, it must explain a fifth more of the variance
+CONSTANT = 1e-6  # a curve is constant if its spread is below this part of its size
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The function `name` of LIBRARY in c f(a x + b) + d, with `affine` = (a, b, c, d), and how
+    well it fits: `r2` is 1 - (mean squared error) / variance."""
+
+    name: str
+    affine: Affine
+    r2: float
+
+    @property
+    def complexity(self) -> int:
+        return LIBRARY[self.name].complexity
+
+    @property
+    def score(self) -> float:
+        """Lower is better: complexity, and what is left unexplained, mostly its logarithm."""
+        left = 1 - min(self.r2, 1.0)
+        return self.complexity + math.log2(left + EQUALLY_GOOD) / BITS + BAD * left
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a and b are looked for: `starts` `[m, k]` and bounds `[k]` of k numbers from which
+    `numbers` computes a and b, for an x from -1 to 1."""
+
+    starts: np.ndarray
+    low: Sequence[float] | np.ndarray
+    high: Sequence[float] | np.ndarray
+    numbers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def candidates(
+    x: np.ndarray, y: np.ndarray, library: Sequence[str] | None = None
+) -> list[Candidate]:
+    """The functions that are defined at all of `x` `[n]`, fitted to `y` `[n]`, the best first.
+
+    A curve that is constant has one candidate, 0. No function is fitted with more numbers than
+    would leave one point over. Raises UserError for a curve, not constant, of less than three
+    different x, and for a name that LIBRARY lacks.
+    """
+    names = list(LIBRARY) if library is None else list(library)
+    for name in names:
+        lookup("function", name, LIBRARY)
+    if is_constant(y):
+        return [Candidate("0", (1.0, 0.0, 1.0, float(np.mean(y))), 1.0)]
+    different = len(np.unique(x))
+    if different < 3:
+        raise UserError(f"{different} different inputs: at least 3 are needed to tell functions")
+    fits = [fit_function(name, x, y) for name in names if name != "0"]
+    return sorted((fit for fit in fits if fit is not None), key=lambda fit: fit.score)
+
+
+def is_constant(y: np.ndarray) -> bool:
+    return bool(np.ptp(y) <= CONSTANT * np.abs(y).max())
+
+
+def fit_function(name: str, x: np.ndarray, y: np.ndarray) -> Candidate | None:
+    """One function of LIBRARY fitted to `y` `[n]` at `x` `[n]`, or None if it is defined nowhere
+    near, or has too many numbers for so few points."""
+    function = lookup("function", name, LIBRARY)
+    order = np.argsort(x, kind="stable")
+    x, y = x[order].astype(np.float64), y[order].astype(np.float64)
+    middle, half = (x[0] + x[-1]) / 2, (x[-1] - x[0]) / 2
+    if name == "0":
+        return Candidate("0", (1.0, 0.0, 1.0, float(y.mean())), float(is_constant(y)))
+    different = len(np.unique(x))
+    search = _search(function.search, different)
+    if different < 2 or len(search.low) + 2 >= different:
+        return None
+    few, many = _thinned(len(x), GRID_SAMPLES), _thinned(len(x), FIT_SAMPLES)
+    z = (x - middle) / half
+    unit = (y - y.mean()) / (y.std() or 1.0)
+    a, b = _searched(function.numpy, search, (z[few], unit[few]), (z[many], unit[many]))
+    a, b, _, _ = function.simplest(a / half, b - a * middle / half)
+    with np.errstate(all="ignore"):
+        values = function.numpy(a * x + b)
+    if not np.isfinite(values).all():
+        return None
+    c, d, residual = _projected(values, y)
+    r2 = 1 - float(np.square(residual).sum() / (np.square(y - y.mean()).sum() or 1.0))
+    return Candidate(name, (float(a), float(b), float(c), float(d)), r2)
+
+
+def _searched(
+    f: Callable[[np.ndarray], np.ndarray],
+    search: Search,
+    few: tuple[np.ndarray, np.ndarray],
+    many: tuple[np.ndarray, np.ndarray],
+) -> tuple[float, float]:
+    """The best a and b: on the grid by `few` samples (z, y), then by `many`."""
+
+    def residuals(theta: np.ndarray, samples: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        a, b = search.numbers(theta)
+        with np.errstate(all="ignore"):
+            left = _projected(f(a[..., None] * samples[0] + b[..., None]), samples[1])[2]
+        # As bad as a number can be and still be squared.
+        return np.where(np.isfinite(left), left, 1e100)
+
+    errors = np.square(residuals(search.starts, few)).sum(-1)
+    best, lowest = search.starts[errors.argmin()], np.inf
+    for start in search.starts[np.argsort(errors)[:STARTS]] if len(search.low) else ():
+        fit = least_squares(
+            residuals, start, bounds=(search.low, search.high), args=(many,),
+            x_scale="jac", ftol=1e-12, xtol=1e-12, gtol=1e-12, max_nfev=60,
+        )  # fmt: skip
+        if fit.cost < lowest:
+            best, lowest = fit.x, fit.cost
+        if lowest <= 1e-12 * len(many[1]):
+            break
+    a, b = search.numbers(best)
+    return float(a), float(b)
+
+
+def _projected(values: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """c, d and the residual `[..., n]` of the least squares fit of y `[n]` by c values + d."""
+    centred, wanted = values - values.mean(-1, keepdims=True), y - y.mean()
+    power = np.square(centred).sum(-1)
+    c = (centred * wanted).sum(-1) / np.where(power > 0, power, 1.0)
+    return c, y.mean() - c * values.mean(-1), wanted - c[..., None] * centred
+
+
+def _thinned(n: int, most: int) -> np.ndarray:
+    """Indices of at most `most` of `n` sorted samples, with both ends."""
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(int)
+
+
+def _search(kind: str, different: int) -> Search:
+    """Where the functions of a kind are looked for, by `different` samples. Left out is where f is
+    nearly a line or a parabola: c f and d would be large and cancel each other."""
+    spread = np.sinh(np.linspace(-3, 3, 40)) / np.sinh(3)  # from -1 to 1, denser around 0
+    match kind:
+        case "nothing":
+            return Search(np.zeros((1, 0)), (), (), lambda t: (t.sum(-1) + 1, t.sum(-1)))
+        case "shift":
+            return _single(10 * spread, lambda t: (np.ones_like(t), t))
+        case "kink":
+            return _single(np.linspace(-0.99, 0.99, 40), lambda t: (np.ones_like(t), t))
+        case "rate":
+            return _single(20 * spread, lambda t: (t + np.copysign(0.1, t), np.zeros_like(t)))
+        # 1 - w x with |w| < 1 is positive at all samples, and can be as near 0 as there are zeros
+        # in 1 - |w|. A root or a logarithm may begin at a sample; a pole has to keep away.
+        case "edge" | "pole":
+            end = 8.0 if kind == "edge" else 4.5
+            return _single(
+                np.linspace(-end, end, 40),
+                lambda t: (-np.tanh(t + np.copysign(0.1, t)), np.ones_like(t)),
+            )
+        case "place":  # how steep it is, and where its middle
+            starts = _pairs(np.linspace(math.log(0.2), math.log(50), 18), np.linspace(-2, 2, 25))
+            return Search(
+                starts,
+                starts.min(0),
+                starts.max(0),
+                lambda t: (np.exp(t[..., 0]), -np.exp(t[..., 0]) * t[..., 1]),
+            )
+        case "wave":  # of no more half waves than every fourth sample
+            highest = max(0.4, min(40.0, math.pi / 8 * different))
+            starts = _pairs(np.arange(0.3, highest, 0.4), np.arange(6) * math.pi / 6)
+            bounds = (0.2, -2 * math.pi), (highest, 2 * math.pi)
+            return Search(starts, *bounds, lambda t: (t[..., 0], t[..., 1]))
+        case "branch":  # how far it reaches between two poles, and how near to either
+            end = math.pi / 2 - 0.01
+            starts = _pairs(np.linspace(0.2, end, 16), np.linspace(-1, 1, 16))
+            return Search(
+                starts,
+                starts.min(0),
+                starts.max(0),
+                lambda t: (t[..., 0], (end - t[..., 0]) * t[..., 1]),
+            )
+    raise ValueError(f"no search {kind!r}")
+
+
+def _single(
+    starts: np.ndarray, numbers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> Search:
+    return Search(starts[:, None], starts[:1], starts[-1:], lambda t: numbers(t[..., 0]))
+
+
+def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -1,0 +1,265 @@
+"""The diagram of a network: a dot for each node, and on each edge the function that it learned
+(needs matplotlib, the `demo` extra)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tinygrad import Tensor
+
+from tinykan.errors import UserError
+from tinykan.interpret.attribution import attribution, checked_samples, edge_count, live_edges
+from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.networks import Network
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection, PatchCollection
+    from matplotlib.colors import to_rgba
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyBboxPatch
+except ImportError:
+    raise UserError(
+        "figures need matplotlib; install it with: pip install 'tinykan[demo]'"
+    ) from None
+
+MOST = 400  # edges
+POINTS, BEND = 96, 64  # of a curve, and of a line
+SUFFIXES = (".png", ".svg", ".pdf")
+INK, CURVE, QUIET = "#333333", "#d1495b", "#777777"
+FAINTEST = 0.15  # the opacity of an edge that contributes nothing
+LARGEST = 0.8  # inches, the side of a panel
+ONE_ROW = 16  # panels; of more, every second one may stand higher, to be larger
+
+
+def save_diagram(
+    model: Network,
+    x: np.ndarray,
+    path: str | Path,
+    *,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    title: str | None = None,
+) -> None:
+    """Draws `model` as the KAN paper does (arXiv:2404.19756, fig. 2.4) into a .png, .svg or .pdf.
+
+    Inputs are below, outputs above. A panel is an edge: its function, from its least to its
+    greatest value, over the range that its input takes on the samples `x` `[n, in_features]`. The
+    larger its attribution beside the largest of its layer, the darker it is. Removed edges are left
+    out. With an encoding, the inputs are the encoded features. What stands on the hidden nodes is
+    written beside them.
+
+    Raises UserError as `attribution` does, for more than 400 edges or nodes in a row, a wrong
+    number of names, and a file that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: a diagram is a file of {', '.join(SUFFIXES)}")
+    nodes = [model.layers[0].in_features, *(layer.out_features for layer in model.layers)]
+    if (count := max(edge_count(model), *nodes)) > MOST:
+        raise UserError(f"a diagram of {count} edges, or nodes side by side: {MOST} can be drawn")
+    names = (
+        _checked("input", input_names, nodes[0]),
+        _checked("output", output_names, nodes[-1]),
+    )
+    edges = [np.argwhere(live_edges(layer)) for layer in model.layers]
+    layout = _Layout(nodes, edges)
+    figure = Figure(figsize=(layout.width, layout.height))
+    axis = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(0, layout.height))
+    axis.set_axis_off()
+    scores = attribution(model, x).edges
+    values = [v.numpy() for v in model.trace(checked_samples(model, x))[:-1]]
+    for number, (layer, pairs) in enumerate(zip(model.layers, edges, strict=True)):
+        chosen = tuple(pairs.T)
+        score = scores[number][chosen]
+        opacity = FAINTEST + (1 - FAINTEST) * (score / max(score.max(initial=0), 1e-12))
+        _draw_edges(axis, layout, number, _curves(layer, values[number])[chosen], opacity)
+    _draw_nodes(axis, layout, model)
+    _write_names(axis, layout, names, "x" if model.encoding is None else "f", title)
+    FigureCanvasAgg(figure)
+    try:
+        figure.savefig(path, dpi=layout.dpi, bbox_inches="tight", pad_inches=0.15)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+class _Layout:
+    """Where everything is, in inches, for `nodes` in each level and `edges[k]` `[n, 2]`, pairs of
+    an input and an output, between two of them."""
+
+    def __init__(self, nodes: list[int], edges: list[np.ndarray]) -> None:
+        most = max(1, *map(len, edges))
+        least = float(np.clip(9 / most, 0.36, LARGEST))  # the side of the smallest panels
+        across = max(1.6, most * least * (1.3 if most <= ONE_ROW else 0.72), 0.5 * max(nodes))
+        margin = 0.15 * least  # half of the space between panels
+        self.edges, self.width = edges, across + 2 * margin
+        self.text = float(np.clip(8 + 0.55 * self.width, 10, 20))  # points
+        self.dot = self.text / 140  # diameter
+        self.dpi = min(200.0, 20_000 / self.width)
+
+        def columns(count: int) -> np.ndarray:
+            return margin + (np.arange(count) + 0.5) * across / max(count, 1)
+
+        level = self.dot / 2
+        self.nodes, self.bands = [_placed(columns(nodes[0]), level)], []
+        for count, pairs in zip(nodes[1:], edges, strict=True):
+            panels, above = columns(len(pairs)), columns(count)
+            low = level + _fan(panels - self.nodes[-1][pairs[:, 0], 0])
+            self.bands.append(_Band.of(panels, across, least, low))
+            level = self.bands[-1].high + _fan(panels - above[pairs[:, 1]])
+            self.nodes.append(_placed(above, level))
+        self.height = level + self.dot / 2
+
+
+@dataclass(frozen=True)
+class _Band:
+    """The panels of a layer: their side, their centres `[n, 2]`, and the heights between which they
+    stand."""
+
+    side: float
+    centres: np.ndarray
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, columns: np.ndarray, across: float, least: float, low: float) -> _Band:
+        """Panels in `columns`, of a side of `least` or more, above `low` on a width of `across`."""
+        count = len(columns)
+        pitch = across / max(count, 1)
+        rows = 1 if count <= ONE_ROW or pitch > 1.3 * least else 2
+        side = max(least, min(LARGEST, pitch / (1.3 if rows == 1 else 0.72)))
+        heights = low + side * (0.5 + 1.25 * (np.arange(count) % rows))
+        return cls(side, _placed(columns, heights), low, low + side * (1.25 * rows - 0.25))
+
+
+def _placed(across: np.ndarray, up: np.ndarray | float) -> np.ndarray:
+    return np.stack([across, np.broadcast_to(up, across.shape)], axis=-1)
+
+
+def _fan(distances: np.ndarray) -> float:
+    """The height that lines need which go `distances` sideways: in less, those to far panels would
+    be all but level."""
+    return float(min(0.4 + 0.16 * np.abs(distances).max(initial=1.0), 6.0))
+
+
+def _curves(layer: KANLayer | EdgeTanh, values: np.ndarray) -> np.ndarray:
+    """Every edge's function over the range of `values` `[n, in]`, from -1 to 1, and 0 where it is
+    constant but for rounding `[in, out, POINTS]`."""
+    x = np.linspace(values.min(axis=0), values.max(axis=0), POINTS).astype(values.dtype)
+    curves = layer.edges(Tensor(x).to(layer.coefficients.device)).numpy().astype(np.float64)
+    low, high = curves.min(axis=0), curves.max(axis=0)
+    varies = high - low > 1e-5 * np.abs(curves).max(axis=0)
+    scaled = (2 * curves - low - high) / np.where(varies, high - low, 1.0)
+    return np.moveaxis(np.where(varies, scaled, 0.0), 0, -1)
+
+
+def _draw_edges(
+    axis: Axes, layout: _Layout, number: int, curves: np.ndarray, opacity: np.ndarray
+) -> None:
+    """The edges of layer `number`, with `curves` `[n, POINTS]` and `opacity` `[n]`; the stronger
+    over the weaker."""
+    band = layout.bands[number]
+    side, ticks = band.side, np.linspace(-0.38, 0.38, POINTS)
+    lines, panels, drawn, inks, reds = [], [], [], [], []
+    for index in np.argsort(opacity, kind="stable"):
+        start, end = layout.edges[number][index]
+        x, y = band.centres[index]
+        below, above = layout.nodes[number][start], layout.nodes[number + 1][end]
+        lines.append(np.concatenate([_bend(below, (x, band.low)), [(x, y)]]))
+        lines.append(np.concatenate([_bend(above, (x, band.high)), [(x, y)]]))
+        inks.append(to_rgba(INK, opacity[index]))
+        reds.append(to_rgba(CURVE, opacity[index]))
+        corner = (x - 0.46 * side, y - 0.46 * side)
+        rounded = f"round,pad=0,rounding_size={0.08 * side}"
+        panels.append(FancyBboxPatch(corner, 0.92 * side, 0.92 * side, boxstyle=rounded))
+        drawn.append(np.stack([x + side * ticks, y + 0.36 * side * curves[index]], axis=-1))
+    thickness = float(np.clip(2.2 * side, 0.9, 1.6))
+    axis.add_collection(
+        LineCollection(lines, colors=np.repeat(inks, 2, axis=0), linewidths=thickness, zorder=1)
+    )
+    axis.add_collection(
+        PatchCollection(
+            panels, facecolors="white", edgecolors=inks, linewidths=0.7 * thickness, zorder=2
+        )
+    )
+    axis.add_collection(
+        LineCollection(drawn, colors=reds, linewidths=1.2 * thickness, capstyle="round", zorder=3)
+    )
+
+
+def _bend(node: Sequence[float], panel: Sequence[float]) -> np.ndarray:
+    """A line `[BEND, 2]` that leaves `node` aslant, so that lines fan out, and arrives upright, so
+    that it passes between the panels of a lower row."""
+    (x0, y0), (x1, y1) = node, panel
+    controls = [(x0, y0), (x0 + 0.3 * (x1 - x0), y0 + 0.3 * (y1 - y0)), (x1, (y0 + y1) / 2), panel]
+    t = np.linspace(0, 1, BEND)[:, None]
+    weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
+    return weights @ np.array(controls)
+
+
+def _draw_nodes(axis: Axes, layout: _Layout, model: Network) -> None:
+    dots = np.concatenate(layout.nodes)
+    axis.scatter(dots[:, 0], dots[:, 1], s=(72 * layout.dot) ** 2, color=INK, lw=0, zorder=4)
+    kinds = [model.activation] if model.activation != "identity" else []
+    kinds += [f"{model.norm} norm"] if model.norm else []
+    for level in layout.nodes[1:-1]:
+        place = (layout.width, level[0, 1])
+        axis.text(*place, ", ".join(kinds), size=0.75 * layout.text, color=QUIET, va="center")
+
+
+def _write_names(
+    axis: Axes,
+    layout: _Layout,
+    names: tuple[Sequence[str] | None, Sequence[str] | None],
+    letter: str,
+    title: str | None,
+) -> None:
+    """Inputs' names below, outputs' above, on end where they are longer than there is room."""
+    tall = 0.0
+    for given, level, sign, symbol in (
+        (names[0], layout.nodes[0], -1, letter),
+        (names[1], layout.nodes[-1], 1, "y"),
+    ):
+        count = len(level)
+        shown = given or (
+            [f"${symbol}_{{{i}}}$" for i in range(1, count + 1)] if count > 1 else [f"${symbol}$"]
+        )
+        longest = max(map(len, shown)) if given else 2
+        length = 0.62 * longest * layout.text / 72
+        upright = length > 0.9 * layout.width / count
+        tall = length if upright else 1.2 * layout.text / 72
+        for (x, y), name in zip(level, shown, strict=True):
+            axis.text(
+                x,
+                y + sign * (layout.dot / 2 + 0.06),
+                name,
+                size=layout.text,
+                color=INK,
+                ha="center",
+                va="bottom" if sign > 0 else "top",
+                rotation=90 if upright else 0,
+                parse_math=given is None,
+            )
+    if title:
+        axis.text(
+            layout.width / 2,
+            layout.height + tall + 0.2,
+            title,
+            size=1.1 * layout.text,
+            color=INK,
+            ha="center",
+            va="bottom",
+            parse_math=False,
+        )
+
+
+def _checked(kind: str, names: Sequence[str] | None, count: int) -> list[str] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or len(names) != count:
+        raise UserError(f"{kind} names {names!r}: {count} are needed, one for each")
+    return [str(name) for name in names]

@@ -1,0 +1,157 @@
+"""Layers some of whose edges are functions with a name (KAN paper, arXiv:2404.19756, 2.5.1)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+from tinygrad import Tensor
+
+from tinykan.basis import Basis, Linear
+from tinykan.errors import UserError, lookup
+from tinykan.interpret.library import LIBRARY
+from tinykan.layers import EdgeTanh, KANLayer
+
+
+class SymbolicLayer:
+    """A layer some of whose edges are functions of LIBRARY with four learnable numbers each:
+
+        y[o] = layer(x)[o] + sum_i (c f(a x[i] + b) + d)   over the symbolic edges from i to o
+
+    `functions` lists those edges as (i, o, name), at most one for each i and o; `affine`
+    `[len(functions), 4]` has their a, b, c, d, by default 1, 0, 1, 0. The other edges are those of
+    `layer`, of which a copy is kept without the symbolic ones. If none is left, the copy keeps its
+    bias alone.
+
+    >>> SymbolicLayer(KANLayer(2, 1), [(0, 0, "sin")])(Tensor.zeros(5, 2)).shape
+    (5, 1)
+    """
+
+    def __init__(
+        self,
+        layer: KANLayer,
+        functions: Sequence[tuple[int, int, str]],
+        affine: np.ndarray | None = None,
+    ) -> None:
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        affine = np.tile([1.0, 0.0, 1.0, 0.0], (len(functions), 1)) if affine is None else affine
+        if not functions or np.shape(affine) != (len(functions), 4):
+            raise UserError(
+                f"{len(functions)} functions and affine numbers of shape {np.shape(affine)}: "
+                "each function, at least one, has four"
+            )
+        symbolic = np.zeros((self.in_features, self.out_features), dtype=bool)
+        for i, o, name in functions:
+            lookup("function", name, LIBRARY)
+            if not (0 <= i < self.in_features and 0 <= o < self.out_features) or symbolic[i, o]:
+                raise UserError(
+                    f"edge {i} -> {o}: a layer of {self.in_features} inputs and "
+                    f"{self.out_features} outputs has one function for each at most"
+                )
+            symbolic[i, o] = True
+        # Those of one name stand together: they are computed at once.
+        order = sorted(range(len(functions)), key=lambda n: list(LIBRARY).index(functions[n][2]))
+        self.functions = [(functions[n][0], functions[n][1], functions[n][2]) for n in order]
+        self.affine = _like(layer.coefficients, np.asarray(affine)[order])
+        self.layer = _without(layer, symbolic)
+        splines = np.flatnonzero(mask_of(self.layer).any(1))
+        self._on_splines: list[int] = splines.tolist() or list(range(self.in_features))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+        rest, values = self.layer(x), self._values(x)
+        columns = [
+            sum((v for (_, to, _), v in values if to == o), x[..., 0].const_like(0.0))
+            for o in range(self.out_features)
+        ]
+        return rest + Tensor.stack(*columns, dim=-1)
+
+    def edges(self, x: Tensor) -> Tensor:
+        """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""
+        rest, values = self.layer.edges(x), {(i, o): v for (i, o, _), v in self._values(x)}
+        none = x[..., 0].const_like(0.0)
+        rows = [
+            Tensor.stack(*(values.get((i, o), none) for o in range(self.out_features)), dim=-1)
+            for i in range(self.in_features)
+        ]
+        return rest + Tensor.stack(*rows, dim=-2)
+
+    def outside(self, x: Tensor) -> Tensor:
+        """The share of the entries of `x` outside the grid, of those which splines look at."""
+        outside = self.layer.basis.outside(x).cast(x.dtype)
+        return Tensor.stack(*(outside[..., i] for i in self._on_splines)).mean()
+
+    @property
+    def basis(self) -> Basis:
+        """That of the edges which are not symbolic."""
+        return self.layer.basis
+
+    @property
+    def config(self) -> dict:
+        """What `__init__` needs to make this layer again, but for its numbers and masks."""
+        return {"layer": self.layer.config, "functions": [list(f) for f in self.functions]}
+
+    def __repr__(self) -> str:
+        return f"SymbolicLayer({self.layer!r}, {self.functions})"
+
+    def _values(self, x: Tensor) -> list[tuple[tuple[int, int, str], Tensor]]:
+        """Each symbolic edge, and its function at `x`, `[...]`."""
+        result, start = [], 0
+        for name, group in groupby(self.functions, key=lambda function: function[2]):
+            edges = list(group)
+            a, b, c, d = (self.affine[start : start + len(edges), n] for n in range(4))
+            inputs = Tensor.stack(*(x[..., i] for i, _, _ in edges), dim=-1)
+            # Realised, or each would be evaluated again for every output.
+            values = (c * LIBRARY[name].tensor(a * inputs + b) + d).contiguous()
+            result += [(edge, values[..., n]) for n, edge in enumerate(edges)]
+            start += len(edges)
+        return result
+
+
+def mask_of(layer: KANLayer) -> np.ndarray:
+    """Which edges of a layer are not masked, `[in, out]`."""
+    shape = (layer.in_features, layer.out_features)
+    return np.ones(shape, dtype=bool) if layer.mask is None else layer.mask.numpy() > 0
+
+
+def copied(layer: KANLayer | EdgeTanh | SymbolicLayer) -> KANLayer | EdgeTanh | SymbolicLayer:
+    """The same layer with learnable tensors of its own."""
+    twin = copy.copy(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, Tensor) and value.is_param:
+            setattr(twin, name, _like(value, value.numpy()))
+        elif isinstance(value, KANLayer):
+            setattr(twin, name, copied(value))
+    return twin
+
+
+def with_mask(layer: KANLayer, mask: np.ndarray) -> KANLayer:
+    """A copy of `layer` with the edges of `mask` `[in, out]` alone."""
+    twin = copied(layer)
+    assert isinstance(twin, KANLayer)
+    twin.mask = _like(layer.coefficients, mask).is_param_(False)
+    return twin
+
+
+def _without(layer: KANLayer, edges: np.ndarray) -> KANLayer:
+    """A copy without some edges `[in, out]`; with none left, the cheapest layer with its bias."""
+    left = mask_of(layer) & ~edges
+    if left.any():
+        return with_mask(layer, left)
+    cheap = KANLayer(
+        layer.in_features,
+        layer.out_features,
+        Linear(),
+        base=None,
+        spline_weight=False,
+        bias=layer.bias is not None,
+    )
+    cheap.coefficients = _like(layer.coefficients, np.zeros(cheap.coefficients.shape))
+    cheap.bias = layer.bias
+    return with_mask(cheap, left)
+
+
+def _like(tensor: Tensor, values: np.ndarray) -> Tensor:
+    return Tensor(values.astype(np.float64), dtype=tensor.dtype).to(tensor.device).realize()
