@@ -29,6 +29,7 @@ LOADERS: dict[str, Callable[[], Network]] = {
     "pykan trained": lambda: from_pykan(GOLDEN / "pykan_trained"),
     "pykan masked": lambda: from_pykan(GOLDEN / "pykan_masked"),
     "pykan pruned": lambda: from_pykan(GOLDEN / "pykan_pruned"),
+    "pykan symbolic": lambda: from_pykan(GOLDEN / "pykan_symbolic"),
     "pykan float32": lambda: from_pykan(GOLDEN / "pykan_float32"),
     "efficient scaled": lambda: from_efficient_kan(GOLDEN / "efficient_scaled.pth"),
     "efficient unscaled": lambda: from_efficient_kan(GOLDEN / "efficient_unscaled.pth"),
@@ -63,6 +64,10 @@ def test_outputs_are_those_of_the_library_in_float64(golden, name):
         model = LOADERS[name]()
         # Up to 12, and sums of some ten terms each: 100 roundings.
         np.testing.assert_allclose(outputs(model, x), y, rtol=0, atol=2e-13 * np.abs(y).max())
+    if name == "pykan symbolic":
+        functions = [layer.functions for layer in model.layers]
+        assert functions == [[(0, 1, "sin")], [(1, 0, "x^2")]]
+        return
     first = model.layers[0].basis.knots.numpy()
     low, high = first[:, model.layers[0].basis.order], first[:, -1 - model.layers[0].basis.order]
     assert 0.1 < ((x < low) | (x > high)).mean() < 0.9  # of these inputs some are outside
@@ -163,7 +168,6 @@ def refused(load: Callable, source: object) -> str:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("symbolic", "_state: 2 symbolic edges, which are not supported"),
         ("multiplication", "layer 0 has multiplication nodes, which are not supported"),
         ("missing", "pykan_missing_config.yml: no such file"),
     ],
@@ -190,6 +194,15 @@ def test_symbolic_edges_that_pykan_does_not_use_are_none(golden, tmp_path):
     found = outputs(model, data["symbolic/x"])
     np.testing.assert_allclose(found, y, atol=2e-6 * np.abs(y).max())
     assert np.abs(y - data["symbolic/y"]).max() > 0.1
+
+
+def test_a_cosine_is_a_sine(golden, tmp_path):
+    path = copied(tmp_path, "symbolic", "sin", "cos")
+    moved = (
+        from_pykan(path).layers[0].affine.numpy()
+        - from_pykan(GOLDEN / "pykan_symbolic").layers[0].affine.numpy()
+    )
+    np.testing.assert_allclose(moved, [[0, np.pi / 2, 0, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import io
-import json
-import math
-import pickle
-import pickletools
 import re
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tinygrad import Tensor
 
-from tinykan import files
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, lookup
+from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.layers import KANLayer, parameter
 from tinykan.networks import Network
+from tinykan.state_files import State, checked, read_safetensors, read_torch, short
 
+Layer = KANLayer | SymbolicLayer
 PYKAN_BASES = {"silu": "silu", "identity": "identity", "zero": None}
-STORAGES = {"HalfStorage": "<f2", "FloatStorage": "<f4", "DoubleStorage": "<f8"}
-
-State = dict[str, np.ndarray]
 
 
 def from_pykan(path: str | Path) -> Network:
@@ -40,7 +33,8 @@ def from_pykan(path: str | Path) -> Network:
     `dtypes.default_float`.
 
     Raises UserError, in one line, for missing, foreign and damaged files, which are never executed;
-    for multiplication nodes, symbolic edges, orders above 5, and grids whose knots repeat.
+    for multiplication nodes, functions that are not in tinykan's LIBRARY, orders above 5, and grids
+    whose knots repeat.
     """
     config, file = Path(f"{path}_config.yml"), Path(f"{path}_state")
     with _about(config):
@@ -51,15 +45,9 @@ def from_pykan(path: str | Path) -> Network:
         flag = _setting(text, "symbolic_enabled")
         symbolic = lookup("symbolic_enabled", flag, {"true": True, "false": False})
     with _about(file):
-        state = _torch_state(_content(file))
-        fixed = sum(
-            np.count_nonzero(mask)
-            for name, mask in state.items()
-            if re.fullmatch(r"symbolic_fun\.\d+\.mask", name)
-        )
-        if symbolic and fixed:
-            raise UserError(f"{fixed} symbolic edges, which are not supported")
-        return _network(state, "act_fun.{}.", lambda index: _pykan_layer(state, index, base))
+        state = read_torch(_content(file))
+        used = text if symbolic else ""
+        return _network(state, "act_fun.{}.", lambda index: _pykan_layer(state, index, base, used))
 
 
 def from_efficient_kan(
@@ -78,25 +66,26 @@ def from_efficient_kan(
     """
     with _about("the state_dict" if isinstance(source, Mapping) else Path(source)):
         if isinstance(source, Mapping):
-            state = _checked_state(dict(source))
+            state = checked(dict(source))
         else:
             content = _content(Path(source))
             zipped = zipfile.is_zipfile(io.BytesIO(content))
-            state = _torch_state(content) if zipped else _safetensors_state(content)
+            state = read_torch(content) if zipped else read_safetensors(content)
         return _network(state, "layers.{}.", lambda index: _efficient_layer(state, index, base))
 
 
-def _network(state: State, prefix: str, layer: Callable[[int], KANLayer]) -> Network:
+def _network(state: State, prefix: str, layer: Callable[[int], Layer]) -> Network:
     """The layers that `layer` makes from 0 on, for as long as `state` has arrays of that prefix."""
-    layers: list[KANLayer] = []
+    layers: list[Any] = []
     while not layers or any(name.startswith(prefix.format(len(layers))) for name in state):
         layers.append(layer(len(layers)))
     if state:
-        raise UserError(f"unknown {_short(min(state))}: of another version, or another model")
+        raise UserError(f"unknown {short(min(state))}: of another version, or another model")
     return Network(layers)
 
 
-def _pykan_layer(state: State, index: int, base: str | None) -> KANLayer:
+def _pykan_layer(state: State, index: int, base: str | None, names: str) -> Layer:
+    """`names` is the text that names the symbolic edges' functions, empty if they are not used."""
     prefix = f"act_fun.{index}."
     coefficients = _take(state, f"{prefix}coef", None, None, None)
     i, o, _ = coefficients.shape
@@ -104,9 +93,8 @@ def _pykan_layer(state: State, index: int, base: str | None) -> KANLayer:
     mask = _take(state, f"{prefix}mask", i, o)
     scale_base = _take(state, f"{prefix}scale_base", i, o)
     scale_spline = _take(state, f"{prefix}scale_sp", i, o)
-    # These serve symbolic edges alone; where there are none, they are zero or not in use.
-    _take(state, f"symbolic_fun.{index}.mask", o, i)
-    _take(state, f"symbolic_fun.{index}.affine", o, i, 4)
+    symbolic = _take(state, f"symbolic_fun.{index}.mask", o, i)
+    affine = _take(state, f"symbolic_fun.{index}.affine", o, i, 4)
     subnode_scale = _take(state, f"subnode_scale_{index}", o)
     subnode_bias = _take(state, f"subnode_bias_{index}", o)
     nodes = state.get(f"node_scale_{index}")
@@ -116,7 +104,7 @@ def _pykan_layer(state: State, index: int, base: str | None) -> KANLayer:
     node_bias = _take(state, f"node_bias_{index}", o)
     # perturb leaves other numbers than 0 and 1 in a mask.
     scale = node_scale * subnode_scale * mask
-    return _layer(
+    layer = _layer(
         grid,
         coefficients.transpose(0, 2, 1),
         base=base,
@@ -125,6 +113,26 @@ def _pykan_layer(state: State, index: int, base: str | None) -> KANLayer:
         bias=node_scale * subnode_bias + node_bias,
         mask=None if mask.all() else mask != 0,
     )
+    if not names or not symbolic.any():
+        return layer
+    if np.logical_and(symbolic.T, mask).any():
+        raise UserError(f"layer {index} has edges that are splines and symbolic at once")
+    functions = _functions(names, index, symbolic.shape)
+    affine = affine + [0, np.pi / 2, 0, 0] * (functions == "cos")[..., None]  # a sine
+    functions = np.where(functions == "cos", "sin", functions)
+    edges = [(int(i), int(o), str(functions[o, i])) for o, i in np.argwhere(symbolic)]
+    factors = (node_scale * subnode_scale)[:, None] * symbolic
+    numbers = [affine[o, i] * [1, 1, factors[o, i], factors[o, i]] for i, o, _ in edges]
+    return SymbolicLayer(layer, edges, np.array(numbers))
+
+
+def _functions(text: str, index: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The names `[out, in]` of a layer's symbolic functions, a list of lists in the YAML file."""
+    block = re.search(rf"^symbolic\.funs_name\.{index}:\n((?:[ -] .*\n)+)", text, re.MULTILINE)
+    found = re.findall(r"- ([^-\s].*)$", block[1], re.MULTILINE) if block else []
+    if len(found) != shape[0] * shape[1]:
+        raise UserError(f"it names {len(found)} functions for {shape[0]} x {shape[1]} edges")
+    return np.array([name.strip().strip("'\"") for name in found]).reshape(shape)
 
 
 def _efficient_layer(state: State, index: int, base: str | None) -> KANLayer:
@@ -193,94 +201,6 @@ def _setting(text: str, name: str) -> str:
     return found[1].strip().strip("'\"")
 
 
-class _StateReader(pickle.Unpickler):
-    """Reads the pickle of a state_dict as NumPy arrays. A pickle names what is to be called with
-    what; this one can call nothing but the three harmless functions that a state_dict needs. (That
-    of tinygrad 0.13's torch_load can call all of NumPy, which is enough to run any program; and it
-    reads no float64.)"""
-
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        self._archive, self._folder = archive, folder
-        pickled = archive.read(f"{folder}data.pkl")
-        # The unpickler makes room for as many objects as the highest number of one says.
-        for opcode, number, _ in pickletools.genops(pickled):
-            if opcode.name.endswith("PUT") and (number or 0) > len(pickled):
-                raise UserError(f"it numbers an object {number}, and is of {len(pickled)} bytes")
-        super().__init__(io.BytesIO(pickled))
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in STORAGES:
-            return STORAGES[name]
-        allowed = {
-            "collections.OrderedDict": OrderedDict,
-            "torch._utils._rebuild_parameter": self._parameter,
-            "torch._utils._rebuild_tensor_v2": self._tensor,
-        }
-        if f"{module}.{name}" not in allowed:
-            raise UserError(f"it holds {module}.{name}; a state_dict holds tensors only")
-        return allowed[f"{module}.{name}"]
-
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        _, kind, key, *_ = pid
-        if kind not in STORAGES.values():
-            raise UserError("tensors without a type")
-        return np.frombuffer(self._archive.read(f"{self._folder}data/{key}"), kind)
-
-    def _parameter(self, tensor: np.ndarray, *_: Any) -> np.ndarray:
-        return tensor
-
-    def _tensor(
-        self, storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any
-    ) -> np.ndarray:
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        lowest = min((offset, *size, *stride))
-        # A view checks nothing, and one of stride 0 can be larger than all memory.
-        if lowest < 0 or last >= storage.size or math.prod(size) > storage.size:
-            raise UserError("a tensor that is not within its numbers")
-        strides = [step * storage.itemsize for step in stride]
-        return np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
-
-
-def _torch_state(content: bytes) -> State:
-    """The arrays of a state_dict that PyTorch 1.6 or newer wrote."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise UserError("not a file of torch.save (of PyTorch 1.6 or newer)")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise UserError("it is compressed, which torch.save never does")
-        folder = archive.namelist()[0].split("/")[0] + "/"
-        if f"{folder}byteorder" in archive.namelist():
-            order = archive.read(f"{folder}byteorder").decode()
-            lookup("order of bytes", order, {"little": "<"})
-        return _checked_state(_StateReader(archive, folder).load())
-
-
-def _safetensors_state(content: bytes) -> State:
-    """The arrays of a safetensors file, from any library."""
-    length = int.from_bytes(content[:8], "little")
-    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
-    header.pop("__metadata__", None)
-    state = {}
-    for name, about in header.items():
-        start, end = about["data_offsets"]
-        kind = lookup("type of numbers", about["dtype"], files.TYPES)
-        state[name] = np.frombuffer(data[start:end], kind).reshape(about["shape"])
-    return _checked_state(state)
-
-
-def _checked_state(state: Any) -> State:
-    """Arrays in float64 by their names."""
-    if not isinstance(state, dict):
-        raise UserError(f"it holds a {type(state).__name__}, not a state_dict")
-    arrays = {}
-    for name, value in state.items():
-        array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
-        if not isinstance(name, str) or array.dtype.kind != "f":
-            raise UserError(f"{_short(name)} is not an array of floating-point numbers by its name")
-        arrays[name] = array.astype(np.float64)
-    return arrays
-
-
 def _content(path: Path) -> bytes:
     if not path.is_file():
         raise UserError("no such file")
@@ -293,12 +213,7 @@ def _about(what: str | Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a damaged file can fail in any of the readers above
-        reason = _short(error)
+        reason = short(error)
         if not isinstance(error, UserError):
             reason = f"not a state_dict, or a damaged one ({reason})"
         raise UserError(f"{what}: {reason}") from None
-
-
-def _short(value: object) -> str:
-    """In one line of no more than 160 characters."""
-    return " ".join(str(value).split())[:160]

@@ -29,7 +29,7 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from tinykan.protocols import task_from
 from tinykan.tasks import Task
 
 HIGHER_IS_BETTER = ("psnr", "ssim")
+DEFAULTS = {option.name: option.default for option in fields(Options)}
 TABLES = ("title", "question", "notes", "task", "score", "fixed", "search", "final", "arms")
 
 
@@ -62,8 +63,10 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """The same for equal configurations on equal data, whatever they are called."""
-        text = json.dumps([self.config, self.data], sort_keys=True)
+        """The same for equal configurations on equal data, whatever they are called, and whatever
+        options there will be one day: those at their defaults do not count."""
+        given = {k: v for k, v in self.config.items() if k == "task" or v != DEFAULTS[k]}
+        text = json.dumps([given, self.data], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
