@@ -159,7 +159,7 @@ def update_grid(
 def own_knots(model: Network) -> None:
     """Gives each spline layer knots for each of its inputs, where they are: nothing changes, but
     that `update_grid` can move them in their place."""
-    for layer in spline_layers(model):
+    for _, layer in spline_layers(model):
         basis = layer.basis
         assert isinstance(basis, BSpline)
         knots = knots_of(basis, layer.in_features)
@@ -179,9 +179,8 @@ def grid_mover(model: Network) -> Callable[[Tensor], None]:
 
     def move(x: Tensor) -> None:
         few = x[:: -(-len(x) // MOVED_BY)].contiguous().realize()
-        for number, layer in enumerate(model.layers):
-            if isinstance(layer.basis, BSpline):
-                update_grid(layer, trace(few)[number])
+        for number, layer in spline_layers(model):
+            update_grid(layer, trace(few)[number])
 
     return move
 
@@ -196,7 +195,7 @@ def refine(model: Network, intervals: int) -> float:
     """
     check_integer("intervals", intervals, 1)
     worst = 0.0
-    for layer in spline_layers(model):
+    for _, layer in spline_layers(model):
         basis = layer.basis
         assert isinstance(basis, BSpline)
         if intervals == basis.intervals:
@@ -209,8 +208,10 @@ def refine(model: Network, intervals: int) -> float:
     return worst
 
 
-def spline_layers(model: Network) -> list[KANLayer]:
-    return [layer for layer in model.layers if isinstance(layer.basis, BSpline)]
+def spline_layers(model: Network) -> list[tuple[int, KANLayer]]:
+    """The layers that have a grid, by number; of a layer around another one, the one within."""
+    inner = enumerate(getattr(layer, "layer", layer) for layer in model.layers)
+    return [(number, layer) for number, layer in inner if isinstance(layer.basis, BSpline)]
 
 
 def _take_over(

@@ -285,7 +285,7 @@ def _full_batch(
             if stopped:
                 return
     if done < iterations:
-        watch.bar.note(f"L-BFGS found no lower loss after {done} iterations")
+        watch.bar.note(f"L-BFGS found no lower loss after {done} iterations", "")
 
 
 def _in_first_half(steps: int, times: int) -> list[int]:
@@ -433,9 +433,10 @@ class _Progress:
             self.printed = step * 10 // self.steps
             print(line, file=sys.stderr, flush=True)
 
-    def note(self, warning: str) -> None:
+    def note(self, line: str, kind: str = "warning: ") -> None:
         self.close()
-        print(f"warning: {warning}", file=sys.stderr)
+        if kind or self.enabled:
+            print(kind + line, file=sys.stderr)
 
     def close(self) -> None:
         if self.drawn:

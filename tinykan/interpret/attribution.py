@@ -14,6 +14,7 @@ from tinygrad import Tensor
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError
+from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.layers import EdgeTanh, KANLayer, learnable
 from tinykan.networks import Network
 
@@ -67,11 +68,14 @@ def prune(
     networks. The wider a layer the smaller each share, and as shares add up to more than 1, scores
     grow towards the inputs: for wide and deep networks look at the attribution first.
 
-    Raises UserError as `attribution` does, and for thresholds that are no numbers of 0 or more.
+    Raises UserError as `attribution` does, for thresholds that are no numbers of 0 or more, and for
+    symbolic edges.
     """
     for name, value in (("node_threshold", node_threshold), ("edge_threshold", edge_threshold)):
         if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
             raise UserError(f"{name} {value!r} must be a number of 0 or more")
+    if any(isinstance(layer, SymbolicLayer) for layer in model.layers):
+        raise UserError("prune before edges are made symbolic: symbolic ones cannot be pruned")
     seen = _observe(model, x)
     scores = _attribution(seen, np.ones(model.out_features))
     before = [live_edges(layer) for layer in model.layers]
@@ -86,9 +90,14 @@ def prune(
     return Network(layers, model.activation, model.encoding, model.norm)
 
 
-def live_edges(layer: KANLayer | EdgeTanh) -> np.ndarray:
+def live_edges(layer: KANLayer | EdgeTanh | SymbolicLayer) -> np.ndarray:
     """Which edges of a layer are there, `[in, out]`: not masked, and in EdgeTanh of a weight other
     than 0."""
+    if isinstance(layer, SymbolicLayer):
+        live = live_edges(layer.layer)
+        for i, o, _ in layer.functions:
+            live[i, o] = True
+        return live
     if isinstance(layer, EdgeTanh):
         return layer.weight.numpy() != 0
     if layer.mask is None:

@@ -12,7 +12,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError
 from tinykan.interpret.attribution import attribution, checked_samples, edge_count, live_edges
-from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.layers import EdgeTanh, KANLayer, learnable
 from tinykan.networks import Network
 
 try:
@@ -150,7 +150,7 @@ def _curves(layer: KANLayer | EdgeTanh, values: np.ndarray) -> np.ndarray:
     """Every edge's function over the range of `values` `[n, in]`, from -1 to 1, and 0 where it is
     constant but for rounding `[in, out, POINTS]`."""
     x = np.linspace(values.min(axis=0), values.max(axis=0), POINTS).astype(values.dtype)
-    curves = layer.edges(Tensor(x).to(layer.coefficients.device)).numpy().astype(np.float64)
+    curves = layer.edges(Tensor(x).to(learnable(layer)[0].device)).numpy().astype(np.float64)
     low, high = curves.min(axis=0), curves.max(axis=0)
     varies = high - low > 1e-5 * np.abs(curves).max(axis=0)
     scaled = (2 * curves - low - high) / np.where(varies, high - low, 1.0)

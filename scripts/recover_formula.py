@@ -1,0 +1,99 @@
+"""Looks for the formula behind data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinykan import checkpoint, device, files
+from tinykan.cli import option, run
+from tinykan.errors import UserError
+from tinykan.experiment import versions
+from tinykan.functions import FUNCTIONS
+from tinykan.interpret.diagram import save_diagram
+from tinykan.interpret.recovery import recover
+from tinykan.tasks import FunctionTask
+
+
+@dataclass(kw_only=True)
+class Config:
+    """Looks for the formula behind data: trains a sparse KAN, reduces it, reads functions off its
+    edges, and fits their numbers. Ends with status 1 if what it found is not exact."""
+
+    function: str = option("exp_sin", "sampled for data", choices=FUNCTIONS)
+    data: str | None = option(
+        None, "instead of a function: a CSV file with a line of names, the target last"
+    )
+    hidden: int = option(5, "hidden nodes to start with", minimum=1)
+    digits: int = option(3, "decimals of the formula's numbers", minimum=0)
+    seed: int = option(0, "of the weights, and of random data", minimum=0)
+    out: str | None = option(None, "folder for the results (default: one in runs, by the function)")
+    device: str | None = option(
+        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
+    )
+
+
+def main(config: Config) -> None:
+    device.select(config.device)
+    print(device.summary())
+    x, y, names = from_file(config.data) if config.data else from_function(config)
+    found = recover(
+        x,
+        y,
+        hidden=config.hidden,
+        seed=config.seed,
+        input_names=names,
+        digits=config.digits,
+        say=lambda line: print(line, flush=True),
+    )
+    folder = Path(
+        config.out or f"runs/{Path(config.data).stem if config.data else config.function}-formula"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("trained", "reduced", "symbolic"):
+        network = getattr(found, name)
+        checkpoint.save(network, folder / f"{name}.safetensors")
+        save_diagram(network, x, folder / f"{name}.png", input_names=names)
+    summary = {
+        "formula": [str(expression) for expression in found.formula],
+        "mse": found.loss,
+        "exact": found.exact,
+        "config": vars(config),
+        **device.describe(),
+        "versions": versions(),
+    }
+    files.write(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    print(f"{'; '.join(map(str, found.formula))}  mse {found.loss:.1e}  in {folder}")
+    if not found.exact:
+        raise UserError(
+            "this formula fits, but not exactly: more hidden nodes or data may tell more"
+        )
+
+
+def from_function(config: Config) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Inputs in the function's own units, and targets."""
+    task = FunctionTask(config.function, config.seed)
+    inputs, targets = task.data
+    names = [f"x{n + 1}" for n in range(task.in_features)]
+    return task.function.to_box(inputs).astype(np.float32), targets, names
+
+
+def from_file(path: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    try:
+        with Path(path).open() as file:
+            names = file.readline().strip().split(",")
+            rows = np.loadtxt(file, delimiter=",", ndmin=2)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path}: not a readable CSV file of numbers ({error})") from None
+    if len(names) < 2 or rows.shape[1] != len(names) or len(rows) < 2:
+        raise UserError(
+            f"{path}: {len(names)} names, {rows.shape} numbers; at least 2 columns, 2 rows"
+        )
+    return rows[:, :-1], rows[:, -1:], names[:-1]
+
+
+if __name__ == "__main__":
+    run(main, Config)

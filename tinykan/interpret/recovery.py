@@ -1,0 +1,141 @@
+"""From data to a formula: a network is made sparse, reduced for as long as it fits, and read."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import sympy
+
+from tinykan.basis import BSpline
+from tinykan.errors import UserError
+from tinykan.interpret.attribution import attribution, edge_count, prune
+from tinykan.interpret.formulas import auto_symbolic, fix_symbolic, formula, rounded
+from tinykan.networks import KAN, Network
+from tinykan.regularisation import Regularisation
+from tinykan.training import batches, fit
+
+# Penalties in units of the targets' deviation: the strongest under which a network still fits.
+STRENGTHS = (0.02, 0.005, 0.001)
+FITS = 1e-3  # of the targets' variance: a loss at which splines fit
+EXACT = 1e-8  # and one at which a formula does
+# Libraries from the simplest on: the first in which there is a formula that fits is the answer.
+LIBRARIES: tuple[list[str] | None, ...] = (
+    ["x", "x^2"],
+    ["x", "x^2", "x^3", "sqrt", "exp", "log", "sin"],
+    None,
+)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A formula, and the networks that led to it: trained, reduced, and with symbolic edges."""
+
+    formula: list[sympy.Expr]
+    loss: float  # mean squared error of the symbolic network
+    exact: bool  # whether that is below 1e-8 of the targets' variance
+    trained: Network
+    reduced: Network
+    symbolic: Network
+
+
+def recover(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    hidden: int = 5,
+    seed: int = 0,
+    input_names: Sequence[str] | None = None,
+    digits: int = 3,
+    say: Callable[[str], None] = lambda line: None,
+) -> Recovered:
+    """Looks for formulas of `x` `[n, in]` that give `y` `[n, out]`, with a network of one layer of
+    `hidden` nodes, in the way of the KAN paper (arXiv:2404.19756, sec. 2.5): sparse training,
+    pruning, symbolic edges, and training of their numbers. `say` is told of every stage.
+
+    The formulas are the best that was found, whether `exact` or not. Raises UserError if the
+    network does not even fit with splines."""
+    deviation = float(np.std(y))
+    if not deviation > 0:
+        raise UserError("the targets are constant: there is nothing to find")
+    variance, sample = deviation**2, batches(x, y)
+    for strength in STRENGTHS:
+        trained = KAN([x.shape[1], hidden, y.shape[1]], BSpline(5), spline_weight=False, seed=seed)
+        penalty = Regularisation(trained, strength * deviation)
+        history = fit(
+            trained,
+            sample,
+            steps=1000,
+            learning_rate=0.02,
+            grid_updates=5,
+            penalty=penalty,
+            progress=False,
+        )
+        reduced = prune(trained, x, node_threshold=0.03, edge_threshold=0.03)
+        loss = _refit(reduced, x, y)
+        say(
+            f"trained with penalty {strength:g}: loss {history.losses[-1]:.1e}, "
+            f"{edge_count(reduced)} of {edge_count(trained)} edges left, then {loss:.1e}"
+        )
+        if loss < FITS * variance:
+            break
+    else:
+        raise UserError(
+            f"{hidden} hidden nodes do not fit: loss {loss:.2g} of a variance of {variance:.2g}"
+        )
+    reduced = reduce(reduced, x, y, loss, say)
+    best: tuple[float, Network] | None = None
+    # All edges at once, which is quick; or one by one, the others making up for what it changed.
+    for at_once, library in itertools.product((True, False), LIBRARIES):
+        replaced = auto_symbolic(reduced, x, library=library)[0] if at_once else None
+        symbolic = replaced or _one_by_one(reduced, x, y, library)
+        fitted = fit(symbolic, sample, steps=0, lbfgs=1000, progress=False).losses[-1]
+        names = [name for layer in symbolic.layers for *_, name in layer.functions]
+        say(f"edges {', '.join(names)}{'' if at_once else ', one by one'}: loss {fitted:.1e}")
+        if best is None or fitted < best[0]:
+            best = fitted, symbolic
+        if fitted < EXACT * variance:
+            break
+    assert best is not None
+    loss, symbolic = best
+    found = [
+        rounded(sympy.expand(expression), digits)
+        for expression in formula(symbolic, input_names=input_names)
+    ]
+    return Recovered(found, loss, loss < EXACT * variance, trained, reduced, symbolic)
+
+
+def reduce(
+    model: Network, x: np.ndarray, y: np.ndarray, loss: float, say: Callable[[str], None]
+) -> Network:
+    """`model` without hidden nodes, the least important first, for as long as it then fits as it
+    did before, with `loss`, or as well as splines are asked to."""
+    while min(layer.out_features for layer in model.layers[:-1]) > 1:
+        least = min(float(nodes.min()) for nodes in attribution(model, x).nodes[1:-1])
+        smaller = prune(model, x, node_threshold=np.nextafter(least, np.inf), edge_threshold=0)
+        fitted = _refit(smaller, x, y)
+        kept = fitted <= max(3 * loss, FITS * float(np.var(y)))
+        say(f"{smaller.shape}: loss {fitted:.1e}, {'goes on' if kept else 'does not fit'}")
+        if not kept:
+            break
+        model, loss = smaller, fitted
+    return model
+
+
+def _one_by_one(model: Network, x: np.ndarray, y: np.ndarray, library: list[str] | None) -> Network:
+    """The edge that is most like a function first; splines then adapt to what it has become."""
+    while True:
+        _, choices = auto_symbolic(model, x, library=library, minimum_r2=math.inf)  # suggestions
+        if not choices:
+            return model
+        surest = max(choices, key=lambda choice: choice.best.r2)
+        name, affine = surest.best.name, surest.best.affine
+        model = fix_symbolic(model, surest.layer, surest.i, surest.o, name, affine)
+        _refit(model, x, y)
+
+
+def _refit(model: Network, x: np.ndarray, y: np.ndarray) -> float:
+    return fit(model, batches(x, y), steps=0, lbfgs=150, grid_updates=5, progress=False).losses[-1]
