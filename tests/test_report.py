@@ -429,3 +429,17 @@ def test_the_script(script, results, tmp_path):
     assert result.stdout == f"{tmp_path / 'report.html'} and {tmp_path / 'README.md'}\n"
     assert (tmp_path / "report.html").read_text() == built(results).html()
     assert "the folder with results.json" in script("report.py", "--help").stdout
+
+
+def test_a_report_leaves_no_pictures_of_the_one_before(results, tmp_path):
+    (tmp_path / "mine.png").write_bytes(b"")
+    write_report(results, tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    for entry in results["cells"]:
+        entry["arm"] = entry["arm"].replace("c", "renamed")
+    results["cells"][8]["picture"] = None
+    write_report(results, tmp_path)
+    after = {path.name for path in tmp_path.iterdir()}
+    assert len(before - after) == 1 and "mine.png" in after
+    names = set(re.findall(r"([\w-]+\.png)", (tmp_path / "README.md").read_text()))
+    assert after == names | {"mine.png", "README.md", "report.html"}

@@ -14,12 +14,13 @@ from tinykan.basis import BSpline
 from tinykan.errors import UserError
 from tinykan.interpret.attribution import attribution, edge_count, prune
 from tinykan.interpret.formulas import auto_symbolic, fix_symbolic, formula, rounded
+from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.networks import KAN, Network
 from tinykan.regularisation import Regularisation
 from tinykan.training import batches, fit
 
 # Penalties in units of the targets' deviation: the strongest under which a network still fits.
-STRENGTHS = (0.02, 0.005, 0.001)
+STRENGTHS = (0.03, 0.01, 0.003, 0.001)
 FITS = 1e-3  # of the targets' variance: a loss at which splines fit
 EXACT = 1e-8  # and one at which a formula does
 # Libraries from the simplest on: the first in which there is a formula that fits is the answer.
@@ -93,7 +94,8 @@ def recover(
         replaced = auto_symbolic(reduced, x, library=library)[0] if at_once else None
         symbolic = replaced or _one_by_one(reduced, x, y, library)
         fitted = fit(symbolic, sample, steps=0, lbfgs=1000, progress=False).losses[-1]
-        names = [name for layer in symbolic.layers for *_, name in layer.functions]
+        layers = (layer for layer in symbolic.layers if isinstance(layer, SymbolicLayer))
+        names = [name for layer in layers for *_, name in layer.functions]
         say(f"edges {', '.join(names)}{'' if at_once else ', one by one'}: loss {fitted:.1e}")
         if best is None or fitted < best[0]:
             best = fitted, symbolic

@@ -31,14 +31,22 @@ LEGEND = (
 )
 
 
+PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")  # a link to one in Markdown
+
+
 def write_report(results: dict, folder: Path) -> None:
     """Writes `report.html`, which needs no other file, `README.md` and its pictures into `folder`,
-    from what a study's results.json holds. Raises UserError if that is not of format 1."""
+    from what a study's results.json holds, in the place of an earlier report. Raises UserError if
+    that is not of format 1."""
     page = build_page(results)
     folder.mkdir(parents=True, exist_ok=True)
+    text = folder / "README.md"
+    earlier = set(PICTURE.findall(text.read_text())) if text.exists() else set()
     for figure in page.figures():
         files.write(folder / f"{figure.name}.png", figure.png)
-    files.write(folder / "README.md", page.markdown().encode())
+    files.write(text, page.markdown().encode())
+    for name in earlier - set(PICTURE.findall(text.read_text())):
+        (folder / name).unlink(missing_ok=True)
     files.write(folder / "report.html", page.html().encode())
 
 
