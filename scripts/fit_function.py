@@ -20,7 +20,7 @@ class Config(Options):
     function: str = option("zigzag", "the target", choices=FUNCTIONS)
     parameters: int = option(1000, "learnable numbers, met within 2 %%", minimum=1)
     depth: int = option(2, "hidden layers", minimum=1)
-    steps: int = option(2000, "training steps", minimum=1)
+    steps: int = option(2000, "training steps of Adam", minimum=0)
     batch: int = option(1024, "points in a step; all of them if there are fewer", minimum=1)
 
 

@@ -51,8 +51,9 @@ def main(config: Config) -> None:
     reduction = min(1.0, FRAME_SIDE / max(width, height))
     frame_size = (max(2, round(width * reduction)), max(2, round(height * reduction)))
     frames: list[np.ndarray] = []
-    wanted = set(np.unique(np.geomspace(1, config.steps, FRAMES).astype(int)))
-    log_every = max(1, config.steps // 100)
+    total = config.steps + config.lbfgs
+    wanted = set(np.unique(np.geomspace(1, total, FRAMES).astype(int)))
+    log_every = max(1, total // 100)
 
     def frame(step: int) -> None:
         if any(step - log_every < w <= step for w in wanted):

@@ -174,3 +174,22 @@ def test_a_penalty_empties_the_edge_that_is_not_needed():
 def test_what_is_no_penalty_is_one_line():
     with pytest.raises(UserError, match="l1 -1 must be a number of at least 0"):
         Regularisation(spline(), 0.1, l1=-1)
+
+
+def test_a_resumed_run_repeats_it_with_the_same_bits():
+    sample = batches(X.astype(np.float32), Y.astype(np.float32), 50)
+    options = {"steps": 6, "lbfgs": 12, "grid_updates": 2, "log_every": 3, "progress": False}
+    whole, part = (KAN([1, 2, 1], BSpline(4), seed=3) for _ in range(2))
+    kept = []
+
+    def stop(step, snapshot):
+        if snapshot:
+            kept[:] = [snapshot()]
+        return step == 6
+
+    expected = fit(whole, sample, **options)
+    fit(part, sample, on_step=stop, **options)
+    found = fit(part, sample, resume=kept[0], **options)
+    assert found.losses == expected.losses
+    for ours, others in zip(learnable(part), learnable(whole), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), others.numpy())

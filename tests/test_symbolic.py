@@ -28,6 +28,7 @@ from tinykan import (
     parameter_count,
     save,
 )
+from tinykan.interpret.attribution import attribution, edge_count, prune
 from tinykan.interpret.candidates import candidates, fit_function
 from tinykan.interpret.formulas import (
     auto_symbolic,
@@ -486,3 +487,23 @@ def test_errors_are_one_line(call, message):
     with pytest.raises(UserError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_attribution_counts_symbolic_edges_and_pruning_refuses_them():
+    model = fix_symbolic(KAN([2, 1], seed=0), 0, 1, 0, "x^2", (1.0, 0.0, 2.0, 0.0))
+    assert edge_count(model) == 2
+    x = np.random.default_rng(0).uniform(-1, 1, (500, 2))
+    deviations = np.std(model.layers[0].edges(Tensor(x.astype(np.float32))).numpy(), axis=0)
+    shares = attribution(model, x).edges[0]
+    np.testing.assert_allclose(shares[0] / shares[1], deviations[0] / deviations[1], rtol=1e-4)
+    with pytest.raises(UserError, match="prune before edges are made symbolic"):
+        prune(model, x)
+
+
+def test_grids_move_beside_symbolic_edges():
+    model = fix_symbolic(KAN([2, 1], seed=0), 0, 1, 0, "x^2", (1.0, 0.0, 2.0, 0.0))
+    x = np.random.default_rng(0).uniform(2, 3, (200, 2)).astype(np.float32)
+    y = np.sin(3 * x[:, :1]) + x[:, 1:] ** 2
+    history = fit(model, batches(x, y), steps=0, lbfgs=60, grid_updates=2, progress=False)
+    assert history.losses[-1] < 1e-4  # of targets whose variance is above 2
+    assert 1.9 < model.layers[0].layer.basis.knots.numpy()[0, 3] < 2.1

@@ -19,6 +19,9 @@ PER_INTERVAL = 8  # points on each interval at which a function is taken over
 # The weight of those points beside samples. They decide where there are no samples, and
 # cost what there is of them less than rounding does.
 PRIOR = 1e-10
+# Adaptive knots alone follow every accident of the samples: exp(sin(pi x) + y^2) with 50 intervals
+# comes to an error of 6e-6, half uniform ones to 2e-6.
+MOVED_EPS = 0.5
 MOVED_BY = 1024  # samples, at most, by which grids are moved during training
 RIDGE = 1e-14  # for functions that are zero wherever one looks: knots that coincide
 
@@ -180,7 +183,7 @@ def grid_mover(model: Network) -> Callable[[Tensor], None]:
     def move(x: Tensor) -> None:
         few = x[:: -(-len(x) // MOVED_BY)].contiguous().realize()
         for number, layer in spline_layers(model):
-            update_grid(layer, trace(few)[number])
+            update_grid(layer, trace(few)[number], grid_eps=MOVED_EPS)
 
     return move
 

@@ -13,7 +13,7 @@ from tinykan.optimiser import SCHEDULES
 class Options(ModelOptions):
     """What to train and how: the options of a script, or of a cell of a study."""
 
-    steps: int = option(1000, "training steps", minimum=1)
+    steps: int = option(1000, "training steps of Adam", minimum=0)
     batch: int = option(4096, "points in a step; all of them if there are fewer", minimum=1)
     lr: float | None = option(
         None, "learning rate of Adam (default: what suits the model)", minimum=0

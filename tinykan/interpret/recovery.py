@@ -59,10 +59,10 @@ def recover(
 
     The formulas are the best that was found, whether `exact` or not. Raises UserError if the
     network does not even fit with splines."""
-    deviation = float(np.std(y))
-    if not deviation > 0:
+    sample, deviation = batches(x, y), float(np.std(y))
+    if deviation == 0:
         raise UserError("the targets are constant: there is nothing to find")
-    variance, sample = deviation**2, batches(x, y)
+    variance = deviation**2
     for strength in STRENGTHS:
         trained = KAN([x.shape[1], hidden, y.shape[1]], BSpline(5), spline_weight=False, seed=seed)
         penalty = Regularisation(trained, strength * deviation)
@@ -104,7 +104,7 @@ def recover(
     assert best is not None
     loss, symbolic = best
     found = [
-        rounded(sympy.expand(expression), digits)
+        rounded(sympy.expand(expression, power_exp=False), digits)
         for expression in formula(symbolic, input_names=input_names)
     ]
     return Recovered(found, loss, loss < EXACT * variance, trained, reduced, symbolic)

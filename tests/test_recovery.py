@@ -1,0 +1,78 @@
+"""Formulas from data, by the script as a user runs it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tinykan import UserError, load
+from tinykan.functions import FUNCTIONS
+from tinykan.interpret.attribution import edge_count
+from tinykan.interpret.recovery import recover
+
+X = np.random.default_rng(0).uniform(-1, 1, (200, 2))
+
+
+def write(path, targets, names="mass,speed,energy"):
+    np.savetxt(path, np.c_[X, targets], delimiter=",", header=names, comments="")
+
+
+def test_a_formula_is_found_in_a_file(script, tmp_path):
+    write(tmp_path / "data.csv", 2 * X[:, 1] ** 2 - 0.5)  # the first input does nothing
+    out = tmp_path / "out"
+    result = script(
+        "recover_formula.py", "--data", tmp_path / "data.csv", "--hidden", 2, "--out", out
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("2*speed**2 - 0.5  mse")
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["formula"] == ["2*speed**2 - 0.5"] and summary["exact"]
+    assert summary["mse"] < 1e-8 and summary["config"]["seed"] == 0 and summary["versions"]
+    networks = {
+        name: load(out / f"{name}.safetensors") for name in ("trained", "reduced", "symbolic")
+    }
+    assert edge_count(networks["trained"]) == 6 and edge_count(networks["symbolic"]) == 2
+    for name in networks:
+        assert (out / f"{name}.png").stat().st_size > 5000
+
+
+def test_what_has_no_formula_here_ends_with_what_fits_best(script, tmp_path):
+    write(tmp_path / "data.csv", np.sin(9 * X[:, 0]) * np.abs(X[:, 1] - 0.3))
+    result = script(
+        "recover_formula.py", "--data", tmp_path / "data.csv", "--hidden", 1, "--out", tmp_path
+    )
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert "1 hidden nodes do not fit" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,c\n1,2\n", "not a readable CSV file|3 names"),
+        ("a,b,c\n1,2,x\n", "not a readable CSV file of numbers"),
+        ("a\n1\n2\n", "at least 2 columns"),
+        ("a,b\n1,2\n1,2\n", "the targets are constant"),
+        ("a,b\n1,nan\n1,2\n", "finite"),
+    ],
+)
+def test_what_is_no_data_is_one_line(script, tmp_path, text, message):
+    (tmp_path / "data.csv").write_text(text)
+    result = script("recover_formula.py", "--data", tmp_path / "data.csv", "--out", tmp_path)
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert any(part in result.stderr for part in message.split("|"))
+
+
+def test_constant_targets_have_no_formula():
+    with pytest.raises(UserError, match="the targets are constant"):
+        recover(X, np.ones((200, 1)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "known"), [("product", "x1*x2"), ("exp_sin", "exp(x2**2 + sin(pi*x1))")]
+)
+def test_known_formulas_are_recovered(name, known):
+    found = [recover(*FUNCTIONS[name].training_set(seed), seed=seed) for seed in range(10)]
+    assert sum(str(f.formula[0]) == known for f in found) >= 8
