@@ -92,7 +92,7 @@ def test_grids_move_before_and_between():
     x = (2 * X + 3).astype(np.float32)
     model = KAN([1, 2, 1], BSpline(6), base=None, seed=0)
     options = {"steps": 0, "progress": False}
-    history = fit(model, batches(x, np.sin(3 * X)), lbfgs=40, grid_updates=2, **options)
+    history = fit(model, batches(x, np.sin(3 * X)), lbfgs=120, grid_updates=2, **options)
     assert history.outside[0] == 0 and history.losses[-1] < 1e-3
     low, high = model.layers[0].basis.knots.numpy()[0, [3, 9]]
     assert 0.9 < low < x.min() and x.max() < high < 5.1

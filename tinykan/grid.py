@@ -15,14 +15,13 @@ from tinykan.networks import Network
 from tinykan.optimiser import overwrite
 
 NARROWEST = 1e-6  # width of a grid, in units of its place (or of 1): narrower inputs are a constant
-PER_INTERVAL = 8  # points on each interval at which a function is taken over
 # The weight of those points beside samples. They decide where there are no samples, and
 # cost what there is of them less than rounding does.
 PRIOR = 1e-10
 # Adaptive knots alone follow every accident of the samples: exp(sin(pi x) + y^2) with 50 intervals
 # comes to an error of 6e-6, half uniform ones to 2e-6.
 MOVED_EPS = 0.5
-MOVED_BY = 1024  # samples, at most, by which grids are moved during training
+MOVED_BY = 512  # samples, at most, by which grids are moved during training
 RIDGE = 1e-14  # for functions that are zero wherever one looks: knots that coincide
 
 
@@ -105,13 +104,14 @@ def _local(x: np.ndarray, knots: np.ndarray, order: int, interval: np.ndarray) -
     `order` to 0 intervals before."""
     padded = np.pad(knots, order, mode="edge")
     near = padded[interval[:, None] + np.arange(1, 2 * order + 1)]  # `order` knots on either side
-    values = np.ones((len(x), 1))
+    values = np.ones((len(x), order + 1))
     for p in range(1, order + 1):
         left, right = near[:, order - p : order], near[:, order : order + p]
         width = right - left
-        terms = values / np.where(width > 0, width, 1.0)
-        values = np.pad((x[:, None] - left) * terms, ((0, 0), (1, 0)))
-        values[:, :-1] += (right - x[:, None]) * terms
+        terms = values[:, :p] / np.where(width > 0, width, 1.0)
+        values[:, 1 : p + 1] = (x[:, None] - left) * terms
+        values[:, 0] = 0
+        values[:, :p] += (right - x[:, None]) * terms
     return values
 
 
@@ -121,18 +121,25 @@ def fit_coefficients(
     """The coefficients `[in, functions, out]` of splines on `knots` `[in, knots]` through `y`
     `[in, n, out]` at `x` `[in, n]`: least squares with a ridge, which gives 0 to functions that no
     point decides on. `weights` `[n]` are of the squared errors."""
-    bases = b_splines(x, knots, order)
-    weighted = bases if weights is None else bases * weights[:, None]
-    products, targets = weighted.transpose(0, 2, 1) @ bases, weighted.transpose(0, 2, 1) @ y
+    return _least_squares(b_splines(x, knots, order), y, weights)
+
+
+def _least_squares(bases: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    weighted = (bases if weights is None else bases * weights[:, None]).transpose(0, 2, 1)
+    products, targets = weighted @ bases, weighted @ y
     # To unit diagonal: functions that few points or small weights decide on count like others.
     size = np.sqrt(np.einsum("inn->in", products))
     scale = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 0.0)[..., None]
-    products = scale * products * scale.transpose(0, 2, 1) + RIDGE * np.eye(bases.shape[2])
-    coefficients = np.zeros_like(targets)
-    for _ in range(2):  # once more for what rounding and the ridge left over
-        rest = targets - weighted.transpose(0, 2, 1) @ (bases @ coefficients)
-        coefficients += scale * np.linalg.solve(products, scale * rest)
-    return coefficients
+    inverse = np.linalg.inv(
+        scale * products * scale.transpose(0, 2, 1) + RIDGE * np.eye(len(size[0]))
+    )
+
+    def solved(rest: np.ndarray) -> np.ndarray:
+        return scale * (inverse @ (scale * rest))
+
+    coefficients = solved(targets)
+    # Once more, for what rounding and the ridge left over.
+    return coefficients + solved(targets - weighted @ (bases @ coefficients))
 
 
 def update_grid(
@@ -224,18 +231,25 @@ def _take_over(
     without any, on the domain."""
     basis = layer.basis
     assert isinstance(basis, BSpline)
-    order = basis.order
-    x = _spread(knots[:, order : order + intervals + 1])
+    order, old = basis.order, knots_of(basis, layer.in_features)
+    coefficients = layer.coefficients.numpy().astype(np.float64)
+    x = _spread(knots[:, order : order + intervals + 1], order)
     weights = np.ones(x.shape[1])
     if samples is not None:
         x = np.concatenate([samples.T, x], axis=1)
         weights = np.concatenate([np.ones(len(samples)), PRIOR * weights])
-    coefficients = layer.coefficients.numpy().astype(np.float64)
-    y = b_splines(x, knots_of(basis, layer.in_features), order) @ coefficients
-    fresh = fit_coefficients(x, y, knots, order, weights)
-    change = np.abs(b_splines(x, knots, order) @ fresh - y)[:, weights == 1]
+    elif basis.knots is None:
+        # All inputs have the same grid: theirs are outputs of one.
+        x, old, knots = x[:1], old[:1], knots[:1]
+        coefficients = coefficients.transpose(1, 0, 2).reshape(1, basis.n_functions, -1)
+    y = b_splines(x, old, order) @ coefficients
+    bases = b_splines(x, knots, order)
+    fresh = _least_squares(bases, y, weights)
+    change = float(np.abs(bases @ fresh - y)[:, weights == 1].max())
+    if len(fresh) < layer.in_features:
+        fresh = fresh[0].reshape(-1, layer.in_features, layer.out_features).transpose(1, 0, 2)
     _install(layer, fresh, knots, intervals)
-    return float(change.max())
+    return change
 
 
 def _install(layer: KANLayer, coefficients: np.ndarray, knots: np.ndarray, intervals: int) -> None:
@@ -264,11 +278,12 @@ def _on_knots(layer: KANLayer, knots: np.ndarray, intervals: int) -> BSpline:
     return BSpline(intervals, basis.order, basis.domain, knots=tensor)
 
 
-def _spread(grid: np.ndarray) -> np.ndarray:
-    """Points over each row of `grid` `[in, intervals + 1]`, its knots among them, as many on each
-    interval."""
+def _spread(grid: np.ndarray, order: int) -> np.ndarray:
+    """Points over each row of `grid` `[in, intervals + 1]` that decide on all functions of `order`:
+    more than there are, as many on each interval, knots among them."""
     intervals = grid.shape[1] - 1
-    at = np.linspace(0, intervals, PER_INTERVAL * intervals + 1)
+    each = max(4, 2 + -(-2 * order // intervals))
+    at = np.linspace(0, intervals, each * intervals + 1)
     return np.stack([np.interp(at, np.arange(intervals + 1), row) for row in grid])
 
 
