@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+
 
 class UserError(ValueError):
     """What was wrong, its value, and what is allowed, in one line."""
@@ -20,7 +22,7 @@ def lookup(kind: str, name: str, table: dict) -> Any:
 def check_integer(name: str, value: int, low: int, high: int | None = None) -> None:
     """Raises a UserError unless `value` is a whole number in the range."""
     allowed = f"at least {low}" if high is None else f"from {low} to {high}"
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         raise UserError(f"{name} {value!r} must be a whole number {allowed}")
 

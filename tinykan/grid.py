@@ -21,7 +21,8 @@ PRIOR = 1e-10
 # Adaptive knots alone follow every accident of the samples: exp(sin(pi x) + y^2) with 50 intervals
 # comes to an error of 6e-6, half uniform ones to 2e-6.
 MOVED_EPS = 0.5
-MOVED_BY = 512  # samples, at most, by which grids are moved during training
+MOVED_BY = 2048  # samples, at most, by which grids are moved during training
+REFITTED_BY = 512  # of many samples, by which coefficients are refitted; knots are from all
 RIDGE = 1e-14  # for functions that are zero wherever one looks: knots that coincide
 
 
@@ -236,6 +237,7 @@ def _take_over(
     x = _spread(knots[:, order : order + intervals + 1], order)
     weights = np.ones(x.shape[1])
     if samples is not None:
+        samples = samples[:: max(1, len(samples) // REFITTED_BY)]
         x = np.concatenate([samples.T, x], axis=1)
         weights = np.concatenate([np.ones(len(samples)), PRIOR * weights])
     elif basis.knots is None:
