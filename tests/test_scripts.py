@@ -108,7 +108,7 @@ def test_bad_images_end_in_one_line(script, tmp_path, kind):
     ("options", "status", "message"),
     [
         (["--parameters", 3], 1, "within 2 % of 3 parameters"),
-        (["--steps", -1], 2, "argument --steps: -1 is below the least allowed, 1"),
+        (["--steps", -1], 2, "argument --steps: -1 is below the least allowed, 0"),
         (["--steps", "many"], 2, "'many' is not a whole number"),
         (["--model", "foo"], 2, "invalid choice: 'foo'"),
         (["--lr", "nan"], 2, "nan"),
