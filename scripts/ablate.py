@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from tinykan import device, files
-from tinykan.cli import option, run
+from tinykan.cli import device_option, option, run
 from tinykan.interruption import Stopped
 from tinykan.studies.queue import Queue
 from tinykan.studies.report import write_report
@@ -33,9 +33,7 @@ class Config:
     out: str | None = option(
         None, "folder for the report (default: beside the study file; with --steps in runs)"
     )
-    device: str | None = option(
-        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
-    )
+    device: str | None = device_option()
 
 
 def main(config: Config) -> None:

@@ -26,24 +26,39 @@ class Config:
     write: bool = option(False, "put what they print and draw into the guide")
 
 
-def stories() -> dict[str, str]:
-    """The program of each story, with what all begin with, by its title."""
+@dataclass(frozen=True)
+class Story:
+    """A section of the guide: its text up to and with its last program, that program after what all
+    stories begin with, and what it is said to print."""
+
+    text: str
+    program: str
+    printed: str | None
+
+
+def stories() -> dict[str, Story]:
+    """By their titles."""
     beginning, *sections = re.split(r"^## ", GUIDE.read_text(), flags=re.MULTILINE)
-    return {
-        section.split("\n")[0]: "\n".join([*_programs(beginning), *_programs(section)])
-        for section in sections
-    }
+    start = _parts(beginning)[1]
+    found = {}
+    for section in sections:
+        text, program, printed = _parts(section)
+        found[section.split("\n")[0]] = Story(text, start + program, printed)
+    return found
 
 
-def _programs(text: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def _parts(section: str) -> tuple[str, str, str | None]:
+    """The text with the last program, that program, and what it is said to print, if anything."""
+    found = re.match(r"(.*```python\n(.*?)```\n)(?:\n```\n(.*?)```\n)?", section, re.DOTALL)
+    assert found, f"no program in: {section[:40]}"
+    return found[1], found[2], found[3]
 
 
 def told(title: str) -> tuple[str, list[str]]:
     """What the story prints, and the names of the pictures it drew."""
     DRAWN.mkdir(parents=True, exist_ok=True)
     before = {path: path.stat().st_mtime_ns for path in DRAWN.iterdir()}
-    program = lookup("story", title, stories())
+    program = lookup("story", title, stories()).program
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -67,20 +82,12 @@ def _write(title: str, printed: str, drawn: list[str]) -> None:
     PICTURES.mkdir(exist_ok=True)
     for name in drawn:
         shutil.copy(DRAWN / name, PICTURES / name)
-    text = GUIDE.read_text()
-    start = text.index(f"## {title}\n")
-    end = text.find("\n## ", start)
-    end = len(text) if end < 0 else end
-    section = text[start:end]
-    section = section[: section.rindex("```python")] + _programs_end(section)
     pictures = "\n\n".join(f"![{title}](guide/{name})" for name in drawn)
-    section += f"\n```\n{printed.rstrip()}\n```\n" + (f"\n{pictures}\n" if pictures else "")
-    files.write(GUIDE, (text[:start] + section + text[end:]).encode())
-
-
-def _programs_end(section: str) -> str:
-    """The last program of a section, with its fences."""
-    return f"```python\n{_programs(section)[-1]}```\n"
+    shown = f"\n```\n{printed.rstrip()}\n```\n" + (f"\n{pictures}\n" if pictures else "")
+    section = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    fresh = f"## {stories()[title].text}{shown}\n"
+    text = section.sub(lambda _: fresh, GUIDE.read_text()).rstrip() + "\n"
+    files.write(GUIDE, text.encode())
 
 
 if __name__ == "__main__":

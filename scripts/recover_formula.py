@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tinykan import checkpoint, device, files
-from tinykan.cli import option, run
+from tinykan.cli import device_option, option, run
 from tinykan.errors import UserError
 from tinykan.experiment import versions
 from tinykan.functions import FUNCTIONS
@@ -31,9 +31,7 @@ class Config:
     digits: int = option(3, "decimals of the formula's numbers", minimum=0)
     seed: int = option(0, "of the weights, and of random data", minimum=0)
     out: str | None = option(None, "folder for the results (default: one in runs, by the function)")
-    device: str | None = option(
-        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
-    )
+    device: str | None = device_option()
 
 
 def main(config: Config) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from tinygrad import Tensor, dtypes
 
 import tinykan  # selects the device before any tensor is made
 from tinykan import device
@@ -50,6 +51,20 @@ def script():
 
 
 needs_float64 = pytest.mark.skipif(not device.has_float64(), reason="the device has no float64")
+
+
+def double(values: object) -> Tensor:
+    return Tensor(np.asarray(values, dtype=np.float64), dtype=dtypes.float64)
+
+
+@contextmanager
+def float64() -> Iterator[None]:
+    """Models made within it are in float64."""
+    before, dtypes.default_float = dtypes.default_float, dtypes.float64
+    try:
+        yield
+    finally:
+        dtypes.default_float = before
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import needs_float64
+from conftest import float64, needs_float64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
@@ -29,7 +29,8 @@ from tinykan import (
     parameter_count,
     save,
 )
-from tinykan.interpret.attribution import attribution, edge_count, live_edges, prune
+from tinykan.interpret.attribution import attribution, edge_count, prune
+from tinykan.interpret.symbolic import live_edges
 
 KNOTS = np.sort(np.random.default_rng(5).uniform(-3, 3, (6, 8)), axis=1)
 MODELS = {
@@ -357,12 +358,8 @@ def test_training_does_not_bring_an_edge_back(name):
 
 @needs_float64
 def test_weights_keep_their_type():
-    before = dtypes.default_float
-    try:
-        dtypes.default_float = dtypes.float64
+    with float64():
         model = KAN([2, 5, 1], Chebyshev(3), bias=False)
-    finally:
-        dtypes.default_float = before
     pruned = prune(model, samples(), node_threshold=0.3, edge_threshold=0.3)
     assert {tensor.dtype for tensor in get_state_dict(pruned).values()} == {dtypes.float64}
     assert {"layers.1.bias", "layers.0.mask"} <= get_state_dict(pruned).keys()

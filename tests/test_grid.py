@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import needs_float64
+from conftest import double, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline as SciPySpline
-from test_layers import double, pykan_layer
+from test_layers import pykan_layer
 from tinygrad import Tensor
 
 from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError, batches, fit

@@ -6,14 +6,13 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, limited, mutated, needs_float64
+from conftest import ROOT, float64, limited, mutated, needs_float64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline as SciPyBSpline
@@ -35,15 +34,6 @@ LOADERS: dict[str, Callable[[], Network]] = {
     "efficient unscaled": lambda: from_efficient_kan(GOLDEN / "efficient_unscaled.pth"),
     "efficient float32": lambda: from_efficient_kan(GOLDEN / "efficient_float32.pth"),
 }
-
-
-@contextmanager
-def float64() -> Iterator[None]:
-    before, dtypes.default_float = dtypes.default_float, dtypes.float64
-    try:
-        yield
-    finally:
-        dtypes.default_float = before
 
 
 def outputs(model: Network, x: np.ndarray) -> np.ndarray:

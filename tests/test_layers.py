@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import DENSE_BASES, needs_float64
+from conftest import DENSE_BASES, double, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
@@ -14,10 +14,6 @@ from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
 from tinykan.activations import FUNCTIONS
 from tinykan.initialisers import INITIALISERS
 from tinykan.layers import learnable
-
-
-def double(values: np.ndarray) -> Tensor:
-    return Tensor(np.asarray(values, dtype=np.float64), dtype=dtypes.float64)
 
 
 def pykan_layer(grid, coef, scale_base, scale_sp, mask) -> KANLayer:

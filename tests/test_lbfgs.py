@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import needs_float64
+from conftest import float64, needs_float64
 from tinygrad import Tensor, dtypes
 
 from tinykan import KAN, MLP, BSpline, DivergenceError, UserError, batches, fit
@@ -18,8 +18,9 @@ Y = np.sin(4 * X) + 0.1 * RNG.normal(size=X.shape)
 
 
 @pytest.fixture
-def double(monkeypatch):
-    monkeypatch.setattr(dtypes, "default_float", dtypes.float64)
+def doubles():
+    with float64():
+        yield
 
 
 def spline(intervals: int = 6) -> KAN:
@@ -27,7 +28,7 @@ def spline(intervals: int = 6) -> KAN:
 
 
 @needs_float64
-def test_a_linear_problem_is_solved(double):
+def test_a_linear_problem_is_solved(doubles):
     """Least squares of noisy data: its minimum is NumPy's."""
     model = spline()
     history = fit(model, batches(X, Y), steps=0, lbfgs=200, progress=False)
@@ -38,7 +39,7 @@ def test_a_linear_problem_is_solved(double):
 
 
 @needs_float64
-def test_it_ends_where_no_lower_loss_is_found(double, capsys):
+def test_it_ends_where_no_lower_loss_is_found(doubles, capsys):
     model = spline()
     history = fit(model, batches(X, Y), steps=0, lbfgs=5000, log_every=1)
     assert len(history.losses) < 1000

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 import sympy
-from conftest import needs_float64
+from conftest import double, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
-from tinygrad import Tensor, dtypes
+from tinygrad import Tensor
 
 from tinykan import (
     KAN,
@@ -37,16 +37,12 @@ from tinykan.interpret.formulas import (
     rounded,
     suggest_symbolic,
 )
-from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.functions import LIBRARY
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.layers import learnable
 
 NAMES = [name for name in LIBRARY if name != "0"]
 POSITIVE = ("sqrt", "log", "1/x", "1/x^2")  # here, where they are looked for
-
-
-def double(values: object) -> Tensor:
-    return Tensor(np.asarray(values, dtype=np.float64), dtype=dtypes.float64)
 
 
 def arguments(name: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Sines
 from tinykan.errors import UserError
 from tinykan.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.monitor import DivergenceError, History
 from tinykan.networks import (
     KAN,
     MLP,
@@ -19,7 +20,7 @@ from tinykan.networks import (
     parameter_count,
     widths_for,
 )
-from tinykan.training import DivergenceError, History, batches, fit
+from tinykan.training import batches, fit
 
 __all__ = [
     "KAN",

@@ -35,6 +35,13 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def device_option() -> Any:
+    """The option of every script that computes."""
+    return option(
+        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
+    )
+
+
 def parse(config: type[Config], arguments: list[str] | None = None) -> Config:
     """An instance of the dataclass `config` from the command line; bad arguments end the process
     with one line on standard error and status 2."""

@@ -21,12 +21,13 @@ from tinykan import checkpoint, device
 from tinykan.errors import UserError
 from tinykan.grid import own_knots
 from tinykan.interruption import Pace, Stopped, signals
+from tinykan.monitor import DivergenceError, History, Snapshot
 from tinykan.networks import Network, parameter_count
 from tinykan.optimiser import overwrite
 from tinykan.options import VOLATILE, Options
 from tinykan.run_folder import RunFolder, warn
 from tinykan.tasks import Task
-from tinykan.training import DivergenceError, History, Snapshot, fit
+from tinykan.training import fit
 
 PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
 METRICS, SUMMARY = "metrics.jsonl", "summary.json"
@@ -220,11 +221,11 @@ class Run:
             )
 
     def _restore(self, model: Network, frames: list[np.ndarray]) -> Snapshot | None:
-        if self.options.grid_updates:
-            own_knots(model)
         if self._resumed is None:
             return None
         earlier, arrays, record = self._resumed
+        if self.options.grid_updates:
+            own_knots(model)  # which the checkpoint's model has
         for own, kept in zip(get_parameters(model), get_parameters(earlier), strict=True):
             overwrite(own, kept.numpy())
         count = sum(name.startswith(FRAME) for name in arrays)

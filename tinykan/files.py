@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tinykan.errors import lookup
+
 TYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -72,13 +74,23 @@ def unpack(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     digest, metadata["sha256"] = metadata["sha256"], ""
     if digest != _digest(header, data):
         raise ValueError("its content does not match its digest")
-    arrays = {}
+    return _arrays(header, data), metadata
+
+
+def arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file that any library made, unchecked. Raises as `unpack`
+    does."""
+    return _arrays(*_header(content))
+
+
+def _arrays(header: dict, data: bytes) -> dict[str, np.ndarray]:
+    found = {}
     for name, about in header.items():
         if name != "__metadata__":
             start, end = about["data_offsets"]
-            values = np.frombuffer(data[start:end], dtype=TYPES[about["dtype"]])
-            arrays[name] = values.reshape(about["shape"]).copy()
-    return arrays, metadata
+            values = np.frombuffer(data[start:end], lookup("type", about["dtype"], TYPES))
+            found[name] = values.reshape(about["shape"]).copy()
+    return found
 
 
 def _header(content: bytes) -> tuple[dict, bytes]:

@@ -10,13 +10,13 @@ from tinygrad import Tensor, TinyJit
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, check_integer
-from tinykan.layers import KANLayer
+from tinykan.layers import KANLayer, like
 from tinykan.networks import Network
 from tinykan.optimiser import overwrite
 
 NARROWEST = 1e-6  # width of a grid, in units of its place (or of 1): narrower inputs are a constant
-# The weight of those points beside samples. They decide where there are no samples, and
-# cost what there is of them less than rounding does.
+# The weight, beside samples, of points of the earlier function all over the grid: they decide where
+# there are no samples, and are lost in rounding where there are.
 PRIOR = 1e-10
 # Adaptive knots alone follow every accident of the samples: exp(sin(pi x) + y^2) with 50 intervals
 # comes to an error of 6e-6, half uniform ones to 2e-6.
@@ -82,10 +82,8 @@ def knots_of(basis: BSpline, in_features: int) -> np.ndarray:
 
 def b_splines(x: np.ndarray, knots: np.ndarray, order: int) -> np.ndarray:
     """The B-splines `[in, n, functions]` on `knots` `[in, knots]` at `x` `[in, n]`: on each
-    interval
-    the recursion of Cox and de Boor gives the `order` + 1 that are not zero. The last interval that
-    is not empty holds its right end."""
-    last = knots.shape[1] - order - 2
+    interval the recursion of Cox and de Boor gives the `order` + 1 that are not zero. The last
+    interval that is not empty holds its right end."""
     values = np.zeros((*x.shape, knots.shape[1] - 1 + order))  # with `order` more on the left
     for row, at, own in zip(values, x, knots, strict=True):
         end = np.flatnonzero(np.diff(own) > 0)
@@ -97,7 +95,7 @@ def b_splines(x: np.ndarray, knots: np.ndarray, order: int) -> np.ndarray:
         row[points[:, None], interval[points, None] + np.arange(order + 1)] = _local(
             at[points], own, order, interval[points]
         )
-    return values[..., order : order + last + 1]
+    return values[..., order : knots.shape[1] - 1]
 
 
 def _local(x: np.ndarray, knots: np.ndarray, order: int, interval: np.ndarray) -> np.ndarray:
@@ -157,10 +155,9 @@ def update_grid(
     Knots that the basis owns already are changed in their place, so that a compiled step goes on
     using them.
     """
-    samples = _checked_samples(samples)
-    _check_layer(layer, samples)
-    basis = layer.basis
-    assert isinstance(basis, BSpline)
+    samples, basis = _checked_samples(samples), _splines(layer)
+    if samples.shape[1] != layer.in_features:
+        raise UserError(f"samples of {samples.shape[1]} inputs for a layer of {layer.in_features}")
     knots = knots_from_samples(
         samples, basis.intervals, basis.order, grid_eps=grid_eps, margin=margin
     )
@@ -171,17 +168,14 @@ def own_knots(model: Network) -> None:
     """Gives each spline layer knots for each of its inputs, where they are: nothing changes, but
     that `update_grid` can move them in their place."""
     for _, layer in spline_layers(model):
-        basis = layer.basis
-        assert isinstance(basis, BSpline)
-        knots = knots_of(basis, layer.in_features)
+        basis = _splines(layer)
         if basis.knots is None or basis.knots.shape[0] != layer.in_features:
-            layer.basis = _on_knots(layer, knots, basis.intervals)
+            layer.basis = _on_knots(layer, knots_of(basis, layer.in_features), basis.intervals)
 
 
 def grid_mover(model: Network) -> Callable[[Tensor], None]:
     """A function that moves the grids of `model`, which owns its knots, to where its layers' inputs
-    are for inputs `x` `[n, in]` of the network: the first layer first, since others depend on
-    it."""
+    are for inputs `x` `[n, in]` of the network: the first layer first, others depend on it."""
 
     @TinyJit
     def trace(x: Tensor) -> list[Tensor]:
@@ -207,8 +201,7 @@ def refine(model: Network, intervals: int) -> float:
     check_integer("intervals", intervals, 1)
     worst = 0.0
     for _, layer in spline_layers(model):
-        basis = layer.basis
-        assert isinstance(basis, BSpline)
+        basis = _splines(layer)
         if intervals == basis.intervals:
             continue
         old = knots_of(basis, layer.in_features)
@@ -230,8 +223,7 @@ def _take_over(
 ) -> float:
     """Puts the splines of `layer` on other `knots`; the largest change of one, at the samples or,
     without any, on the domain."""
-    basis = layer.basis
-    assert isinstance(basis, BSpline)
+    basis = _splines(layer)
     order, old = basis.order, knots_of(basis, layer.in_features)
     coefficients = layer.coefficients.numpy().astype(np.float64)
     x = _spread(knots[:, order : order + intervals + 1], order)
@@ -255,17 +247,14 @@ def _take_over(
 
 
 def _install(layer: KANLayer, coefficients: np.ndarray, knots: np.ndarray, intervals: int) -> None:
-    basis = layer.basis
-    assert isinstance(basis, BSpline)
-    same = basis.knots is not None and basis.knots.shape == knots.shape
-    if same:
-        assert basis.knots is not None
+    basis = _splines(layer)
+    if basis.knots is not None and basis.knots.shape == knots.shape:
         overwrite(basis.knots, knots)
         overwrite(layer.coefficients, coefficients)
         return
     # Refined uniform grids stay uniform, and are evaluated in closed form.
     uniform = basis.knots is None and intervals != basis.intervals
-    layer.coefficients = Tensor(coefficients, dtype=layer.coefficients.dtype).realize()
+    layer.coefficients = like(layer.coefficients, coefficients)
     layer.basis = (
         BSpline(intervals, basis.order, basis.domain)
         if uniform
@@ -274,10 +263,9 @@ def _install(layer: KANLayer, coefficients: np.ndarray, knots: np.ndarray, inter
 
 
 def _on_knots(layer: KANLayer, knots: np.ndarray, intervals: int) -> BSpline:
-    basis = layer.basis
-    assert isinstance(basis, BSpline)
-    tensor = Tensor(np.ascontiguousarray(knots), dtype=layer.coefficients.dtype)
-    return BSpline(intervals, basis.order, basis.domain, knots=tensor)
+    basis = _splines(layer)
+    own = like(layer.coefficients, knots)
+    return BSpline(intervals, basis.order, basis.domain, knots=own)
 
 
 def _spread(grid: np.ndarray, order: int) -> np.ndarray:
@@ -299,8 +287,8 @@ def _checked_samples(samples: np.ndarray | Tensor) -> np.ndarray:
     return values
 
 
-def _check_layer(layer: KANLayer, samples: np.ndarray) -> None:
+def _splines(layer: KANLayer) -> BSpline:
+    """The basis of a layer that has a grid."""
     if not isinstance(layer, KANLayer) or not isinstance(layer.basis, BSpline):
         raise UserError(f"{layer!r} has no grid: only layers on BSpline have one")
-    if samples.shape[1] != layer.in_features:
-        raise UserError(f"samples of {samples.shape[1]} inputs for a layer of {layer.in_features}")
+    return layer.basis

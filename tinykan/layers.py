@@ -241,6 +241,12 @@ def _checked_mask(mask: np.ndarray | Tensor, shape: tuple[int, int]) -> Tensor:
     return parameter(values).realize().is_param_(False)
 
 
+def like(tensor: Tensor, values: np.ndarray) -> Tensor:
+    """`values` in the type and on the device of `tensor`, learnable or not as that."""
+    made = Tensor(np.ascontiguousarray(values, dtype=np.float64), dtype=tensor.dtype)
+    return made.to(tensor.device).realize().is_param_(tensor.is_param)
+
+
 def learnable(model: object) -> list[Tensor]:
     """The learnable tensors of a layer or network: its state without knots and frequencies."""
     return [tensor for tensor in get_parameters(model) if tensor.is_param]

@@ -59,8 +59,7 @@ class LBFGS:
             numbers = self._at(flat)
             report, gradient = numbers[1 : -len(flat)], numbers[-len(flat) :]
             if not np.isfinite(numbers).all():
-                # No more than clearly worse: from a huge number the search would go all the way
-                # back.
+                # Clearly worse, and no more: a huge number would send the search all the way back.
                 return 2 * abs(latest) + 1, np.zeros_like(gradient)
             latest = float(numbers[0])
             reports[flat.tobytes()] = report.tolist()
@@ -118,8 +117,7 @@ class LBFGS:
 @contextmanager
 def float64(model: Network) -> Iterator[None]:
     """Within it, `model` is in float64 where its device has that; then in its own type again. A
-    line
-    search compares losses that differ in their last places."""
+    line search compares losses that differ in their last places."""
     if not device.has_float64():
         yield
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinykan.cli import option
+from tinykan.cli import device_option, option
 from tinykan.models import MODELS, ModelOptions
 from tinykan.optimiser import SCHEDULES
 
@@ -32,9 +32,7 @@ class Options(ModelOptions):
     seed: int = option(
         0, "of the weights, of random data and of the points of each step", minimum=0
     )
-    device: str | None = option(
-        None, "tinygrad device, such as CPU, CPU:LLVM or CUDA (default: the best one here)"
-    )
+    device: str | None = device_option()
     devices: str | None = option(
         None, "devices that share each batch, as CUDA:0,CUDA:1 (default: one device)"
     )

@@ -11,8 +11,8 @@ from tinygrad import Tensor
 from tinykan.errors import UserError
 from tinykan.functions import Function
 from tinykan.images import to_pillow
+from tinykan.monitor import History
 from tinykan.networks import Network
-from tinykan.training import History
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg

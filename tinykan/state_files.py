@@ -4,7 +4,6 @@ running what a file may ask for."""
 from __future__ import annotations
 
 import io
-import json
 import math
 import pickle
 import pickletools
@@ -87,15 +86,7 @@ def read_torch(content: bytes) -> State:
 
 def read_safetensors(content: bytes) -> State:
     """The arrays of a safetensors file, from any library."""
-    length = int.from_bytes(content[:8], "little")
-    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
-    header.pop("__metadata__", None)
-    state = {}
-    for name, about in header.items():
-        start, end = about["data_offsets"]
-        kind = lookup("type of numbers", about["dtype"], files.TYPES)
-        state[name] = np.frombuffer(data[start:end], kind).reshape(about["shape"])
-    return checked(state)
+    return checked(files.arrays(content))
 
 
 def checked(state: Any) -> State:

@@ -14,8 +14,8 @@ from tinygrad import Tensor
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError
-from tinykan.interpret.symbolic import SymbolicLayer
-from tinykan.layers import EdgeTanh, KANLayer, learnable
+from tinykan.interpret.symbolic import SymbolicLayer, live_edges
+from tinykan.layers import EdgeTanh, KANLayer, learnable, like
 from tinykan.networks import Network
 
 
@@ -88,21 +88,6 @@ def prune(
         for k, layer in enumerate(model.layers)
     ]
     return Network(layers, model.activation, model.encoding, model.norm)
-
-
-def live_edges(layer: KANLayer | EdgeTanh | SymbolicLayer) -> np.ndarray:
-    """Which edges of a layer are there, `[in, out]`: not masked, and in EdgeTanh of a weight other
-    than 0."""
-    if isinstance(layer, SymbolicLayer):
-        live = live_edges(layer.layer)
-        for i, o, _ in layer.functions:
-            live[i, o] = True
-        return live
-    if isinstance(layer, EdgeTanh):
-        return layer.weight.numpy() != 0
-    if layer.mask is None:
-        return np.ones((layer.in_features, layer.out_features), dtype=bool)
-    return layer.mask.numpy() > 0
 
 
 def edge_count(model: Network) -> int:
@@ -218,24 +203,18 @@ def _cut(
     for name, tensor in vars(layer).items():
         if isinstance(tensor, Tensor):  # [in, ..., out], and the bias [out]
             values = tensor.numpy()[inputs] if tensor.ndim > 1 else tensor.numpy()
-            setattr(cut, name, _like(tensor, values[..., outputs]))
+            setattr(cut, name, like(tensor, values[..., outputs]))
     if isinstance(cut, EdgeTanh):
         # With both at 0 their gradients are 0 too: training does not bring the edge back.
-        cut.weight = _like(cut.weight, cut.weight.numpy() * live)
-        cut.coefficients = _like(cut.coefficients, cut.coefficients.numpy() * live[:, None])
+        cut.weight = like(cut.weight, cut.weight.numpy() * live)
+        cut.coefficients = like(cut.coefficients, cut.coefficients.numpy() * live[:, None])
     else:
         if cut.mask is not None or not live.all():
-            cut.mask = _like(cut.coefficients, live).is_param_(False)
+            cut.mask = like(cut.coefficients, live).is_param_(False)
         knots = cut.basis.knots if isinstance(cut.basis, BSpline) else None
         if knots is not None and len(knots) > 1:
-            cut.basis = dataclasses.replace(cut.basis, knots=_like(knots, knots.numpy()[inputs]))  # type: ignore[type-var]
+            cut.basis = dataclasses.replace(cut.basis, knots=like(knots, knots.numpy()[inputs]))  # type: ignore[type-var]
     if moved.any():
         before = 0.0 if cut.bias is None else cut.bias.numpy()
-        cut.bias = _like(cut.coefficients, before + moved)
+        cut.bias = like(cut.coefficients, before + moved)
     return cut
-
-
-def _like(tensor: Tensor, values: np.ndarray) -> Tensor:
-    """`values` in the type and on the device of `tensor`, learnable or not as that."""
-    made = Tensor(np.ascontiguousarray(values), dtype=tensor.dtype).to(tensor.device).realize()
-    return made.is_param_(tensor.is_param)

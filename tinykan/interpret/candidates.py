@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinykan.errors import UserError, lookup
-from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.functions import LIBRARY
 
 try:
     from scipy.optimize import least_squares

@@ -11,7 +11,8 @@ import numpy as np
 from tinygrad import Tensor
 
 from tinykan.errors import UserError
-from tinykan.interpret.attribution import attribution, checked_samples, edge_count, live_edges
+from tinykan.interpret.attribution import attribution, checked_samples, edge_count
+from tinykan.interpret.symbolic import live_edges
 from tinykan.layers import EdgeTanh, KANLayer, learnable
 from tinykan.networks import Network
 

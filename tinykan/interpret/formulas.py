@@ -19,8 +19,8 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.interpret.candidates import Affine, Candidate, candidates, fit_function
-from tinykan.interpret.library import LIBRARY
-from tinykan.interpret.symbolic import SymbolicLayer, copied, mask_of, with_mask
+from tinykan.interpret.functions import LIBRARY
+from tinykan.interpret.symbolic import SymbolicLayer, copied, live_edges, with_mask
 from tinykan.layers import KANLayer, learnable
 from tinykan.networks import Network
 
@@ -131,9 +131,9 @@ def auto_symbolic(
     for index in range(len(model.layers)):
         inputs, values = _curves(network, samples, index)
         layer = network.layers[index]
-        edges = {}
-        for i, o in np.argwhere(_live(layer)).tolist():
-            if (i, o) in _functions(layer):
+        live, symbolic, edges = _live(layer), _functions(layer), {}
+        for i, o in np.argwhere(live).tolist():
+            if (i, o) in symbolic:
                 continue
             found = candidates(inputs[:, i], values[:, i, o], library)
             good = [candidate for candidate in found if candidate.r2 >= minimum_r2]
@@ -143,7 +143,7 @@ def auto_symbolic(
                 edges[i, o] = (good[0].name, good[0].affine)
         layers: list[Any] = [copied(part) for part in network.layers]
         if isinstance(layer, KANLayer):
-            layer = with_mask(layer, _live(layer))
+            layer = with_mask(layer, live)
         layers[index] = _fixed(layer, edges) if edges else layer
         network = Network(layers, model.activation, model.encoding, model.norm)
     return network, chosen
@@ -194,6 +194,11 @@ def rounded(expression: sympy.Expr, digits: int) -> sympy.Expr:
     return expression
 
 
+def expanded(expression: sympy.Expr, digits: int) -> sympy.Expr:
+    """The same without brackets around sums, where numbers may cancel, and `rounded`."""
+    return rounded(sympy.expand(expression, power_exp=False), digits)
+
+
 def _outputs(layer: Any, index: int, nodes: list[sympy.Expr]) -> list[sympy.Expr]:
     functions, live = _functions(layer), _live(layer)
     for i, o in np.argwhere(live).tolist():
@@ -234,19 +239,17 @@ def _functions(layer: Any) -> dict[tuple[int, int], tuple[str, Affine]]:
 def _live(layer: Any) -> np.ndarray:
     """Which edges of a layer are there, `[in, out]`: symbolic ones, and those of splines that are
     neither masked nor 0."""
-    if isinstance(layer, SymbolicLayer):
-        live = _live(layer.layer)
-        for i, o in _functions(layer):
-            live[i, o] = True
-        return live
-    if not isinstance(layer, KANLayer):
-        return np.ones((layer.in_features, layer.out_features), dtype=bool)
-    weights = np.abs(layer.coefficients.numpy()).max(1)
-    if layer.spline_weight is not None:
-        weights = weights * np.abs(layer.spline_weight.numpy())
-    if layer.base_weight is not None:
-        weights = weights + np.abs(layer.base_weight.numpy())
-    return mask_of(layer) & (weights > 0)
+    live, inner = live_edges(layer), layer.layer if isinstance(layer, SymbolicLayer) else layer
+    if isinstance(inner, KANLayer):
+        weights = np.abs(inner.coefficients.numpy()).max(1)
+        if inner.spline_weight is not None:
+            weights = weights * np.abs(inner.spline_weight.numpy())
+        if inner.base_weight is not None:
+            weights = weights + np.abs(inner.base_weight.numpy())
+        live &= weights > 0
+    for i, o in _functions(layer):
+        live[i, o] = True
+    return live
 
 
 def _fixed(layer: Any, edges: Mapping[tuple[int, int], tuple[str, Affine]]) -> SymbolicLayer:

@@ -6,18 +6,21 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sympy
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError
 from tinykan.interpret.attribution import attribution, edge_count, prune
-from tinykan.interpret.formulas import auto_symbolic, fix_symbolic, formula, rounded
+from tinykan.interpret.formulas import auto_symbolic, expanded, fix_symbolic, formula
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.networks import KAN, Network
 from tinykan.regularisation import Regularisation
-from tinykan.training import batches, fit
+from tinykan.training import Sampler, batches, fit
+
+if TYPE_CHECKING:
+    import sympy
 
 # Penalties in units of the targets' deviation: the strongest under which a network still fits.
 STRENGTHS = (0.03, 0.01, 0.003, 0.001)
@@ -58,7 +61,8 @@ def recover(
     pruning, symbolic edges, and training of their numbers. `say` is told of every stage.
 
     The formulas are the best that was found, whether `exact` or not. Raises UserError if the
-    network does not even fit with splines."""
+    network does not even fit with splines.
+    """
     sample, deviation = batches(x, y), float(np.std(y))
     if deviation == 0:
         raise UserError("the targets are constant: there is nothing to find")
@@ -76,7 +80,7 @@ def recover(
             progress=False,
         )
         reduced = prune(trained, x, node_threshold=0.03, edge_threshold=0.03)
-        loss = _refit(reduced, x, y)
+        loss = _refit(reduced, sample)
         say(
             f"trained with penalty {strength:g}: loss {history.losses[-1]:.1e}, "
             f"{edge_count(reduced)} of {edge_count(trained)} edges left, then {loss:.1e}"
@@ -87,12 +91,14 @@ def recover(
         raise UserError(
             f"{hidden} hidden nodes do not fit: loss {loss:.2g} of a variance of {variance:.2g}"
         )
-    reduced = reduce(reduced, x, y, loss, say)
+    reduced = _reduce(reduced, x, sample, loss, FITS * variance, say)
     best: tuple[float, Network] | None = None
     # All edges at once, which is quick; or one by one, the others making up for what it changed.
     for at_once, library in itertools.product((True, False), LIBRARIES):
-        replaced = auto_symbolic(reduced, x, library=library)[0] if at_once else None
-        symbolic = replaced or _one_by_one(reduced, x, y, library)
+        if at_once:
+            symbolic, _ = auto_symbolic(reduced, x, library=library)
+        else:
+            symbolic = _one_by_one(reduced, x, sample, library)
         fitted = fit(symbolic, sample, steps=0, lbfgs=1000, progress=False).losses[-1]
         layers = (layer for layer in symbolic.layers if isinstance(layer, SymbolicLayer))
         names = [name for layer in layers for *_, name in layer.functions]
@@ -103,23 +109,25 @@ def recover(
             break
     assert best is not None
     loss, symbolic = best
-    found = [
-        rounded(sympy.expand(expression, power_exp=False), digits)
-        for expression in formula(symbolic, input_names=input_names)
-    ]
+    found = [expanded(each, digits) for each in formula(symbolic, input_names=input_names)]
     return Recovered(found, loss, loss < EXACT * variance, trained, reduced, symbolic)
 
 
-def reduce(
-    model: Network, x: np.ndarray, y: np.ndarray, loss: float, say: Callable[[str], None]
+def _reduce(
+    model: Network,
+    x: np.ndarray,
+    sample: Sampler,
+    loss: float,
+    enough: float,
+    say: Callable[[str], None],
 ) -> Network:
     """`model` without hidden nodes, the least important first, for as long as it then fits as it
-    did before, with `loss`, or as well as splines are asked to."""
+    did before, with `loss`, or well `enough`."""
     while min(layer.out_features for layer in model.layers[:-1]) > 1:
         least = min(float(nodes.min()) for nodes in attribution(model, x).nodes[1:-1])
         smaller = prune(model, x, node_threshold=np.nextafter(least, np.inf), edge_threshold=0)
-        fitted = _refit(smaller, x, y)
-        kept = fitted <= max(3 * loss, FITS * float(np.var(y)))
+        fitted = _refit(smaller, sample)
+        kept = fitted <= max(3 * loss, enough)
         say(f"{smaller.shape}: loss {fitted:.1e}, {'goes on' if kept else 'does not fit'}")
         if not kept:
             break
@@ -127,7 +135,9 @@ def reduce(
     return model
 
 
-def _one_by_one(model: Network, x: np.ndarray, y: np.ndarray, library: list[str] | None) -> Network:
+def _one_by_one(
+    model: Network, x: np.ndarray, sample: Sampler, library: list[str] | None
+) -> Network:
     """The edge that is most like a function first; splines then adapt to what it has become."""
     while True:
         _, choices = auto_symbolic(model, x, library=library, minimum_r2=math.inf)  # suggestions
@@ -136,8 +146,8 @@ def _one_by_one(model: Network, x: np.ndarray, y: np.ndarray, library: list[str]
         surest = max(choices, key=lambda choice: choice.best.r2)
         name, affine = surest.best.name, surest.best.affine
         model = fix_symbolic(model, surest.layer, surest.i, surest.o, name, affine)
-        _refit(model, x, y)
+        _refit(model, sample)
 
 
-def _refit(model: Network, x: np.ndarray, y: np.ndarray) -> float:
-    return fit(model, batches(x, y), steps=0, lbfgs=150, grid_updates=5, progress=False).losses[-1]
+def _refit(model: Network, sample: Sampler) -> float:
+    return fit(model, sample, steps=0, lbfgs=150, grid_updates=5, progress=False).losses[-1]

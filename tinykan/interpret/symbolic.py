@@ -11,8 +11,8 @@ from tinygrad import Tensor
 
 from tinykan.basis import Basis, Linear
 from tinykan.errors import UserError, lookup
-from tinykan.interpret.library import LIBRARY
-from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.interpret.functions import LIBRARY
+from tinykan.layers import EdgeTanh, KANLayer, like
 
 
 class SymbolicLayer:
@@ -54,9 +54,9 @@ class SymbolicLayer:
         # Those of one name stand together: they are computed at once.
         order = sorted(range(len(functions)), key=lambda n: list(LIBRARY).index(functions[n][2]))
         self.functions = [(functions[n][0], functions[n][1], functions[n][2]) for n in order]
-        self.affine = _like(layer.coefficients, np.asarray(affine)[order])
+        self.affine = like(layer.coefficients, np.asarray(affine)[order])
         self.layer = _without(layer, symbolic)
-        splines = np.flatnonzero(mask_of(self.layer).any(1))
+        splines = np.flatnonzero(live_edges(self.layer).any(1))
         self._on_splines: list[int] = splines.tolist() or list(range(self.in_features))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -110,10 +110,19 @@ class SymbolicLayer:
         return result
 
 
-def mask_of(layer: KANLayer) -> np.ndarray:
-    """Which edges of a layer are not masked, `[in, out]`."""
-    shape = (layer.in_features, layer.out_features)
-    return np.ones(shape, dtype=bool) if layer.mask is None else layer.mask.numpy() > 0
+def live_edges(layer: KANLayer | EdgeTanh | SymbolicLayer) -> np.ndarray:
+    """Which edges of a layer are there, `[in, out]`: not masked, and in EdgeTanh of a weight other
+    than 0."""
+    if isinstance(layer, SymbolicLayer):
+        live = live_edges(layer.layer)
+        for i, o, _ in layer.functions:
+            live[i, o] = True
+        return live
+    if isinstance(layer, EdgeTanh):
+        return layer.weight.numpy() != 0
+    if layer.mask is None:
+        return np.ones((layer.in_features, layer.out_features), dtype=bool)
+    return layer.mask.numpy() > 0
 
 
 def copied(layer: KANLayer | EdgeTanh | SymbolicLayer) -> KANLayer | EdgeTanh | SymbolicLayer:
@@ -121,7 +130,7 @@ def copied(layer: KANLayer | EdgeTanh | SymbolicLayer) -> KANLayer | EdgeTanh | 
     twin = copy.copy(layer)
     for name, value in vars(layer).items():
         if isinstance(value, Tensor) and value.is_param:
-            setattr(twin, name, _like(value, value.numpy()))
+            setattr(twin, name, like(value, value.numpy()))
         elif isinstance(value, KANLayer):
             setattr(twin, name, copied(value))
     return twin
@@ -131,13 +140,13 @@ def with_mask(layer: KANLayer, mask: np.ndarray) -> KANLayer:
     """A copy of `layer` with the edges of `mask` `[in, out]` alone."""
     twin = copied(layer)
     assert isinstance(twin, KANLayer)
-    twin.mask = _like(layer.coefficients, mask).is_param_(False)
+    twin.mask = like(layer.coefficients, mask).is_param_(False)
     return twin
 
 
 def _without(layer: KANLayer, edges: np.ndarray) -> KANLayer:
     """A copy without some edges `[in, out]`; with none left, the cheapest layer with its bias."""
-    left = mask_of(layer) & ~edges
+    left = live_edges(layer) & ~edges
     if left.any():
         return with_mask(layer, left)
     cheap = KANLayer(
@@ -148,10 +157,6 @@ def _without(layer: KANLayer, edges: np.ndarray) -> KANLayer:
         spline_weight=False,
         bias=layer.bias is not None,
     )
-    cheap.coefficients = _like(layer.coefficients, np.zeros(cheap.coefficients.shape))
+    cheap.coefficients = like(layer.coefficients, np.zeros(cheap.coefficients.shape))
     cheap.bias = layer.bias
     return with_mask(cheap, left)
-
-
-def _like(tensor: Tensor, values: np.ndarray) -> Tensor:
-    return Tensor(values.astype(np.float64), dtype=tensor.dtype).to(tensor.device).realize()

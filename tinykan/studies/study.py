@@ -56,10 +56,9 @@ class Cell:
     phase: str  # "search" or "final"
     config: dict[str, Any]
     data: str  # the digest of what it is about
-    tried: bool = field(
-        default=False, compare=False
-    )  # in a search, which may be for a run that is reported itself
-    chosen: bool = field(default=False, compare=False)  # as the best of a search
+    # Its part in a search: it may have one and be reported, too.
+    tried: bool = field(default=False, compare=False)
+    chosen: bool = field(default=False, compare=False)
 
     @cached_property
     def key(self) -> str:
@@ -188,8 +187,7 @@ class Study:
                 searched = [k for k in search if k not in ("steps", "seed", "draws", *reported)]
                 candidates = [
                     self._cell(arm, "search", {**complete, "seed": 0, **tried}, tried=True)
-                    for tried in expand(search, "search")  # the same for all
-                    if searched
+                    for tried in (expand(search, "search") if searched else [])  # alike for all
                 ]
                 self._cell(arm, "final", complete)
                 yield Reported(arm, complete, candidates, searched)

@@ -21,8 +21,8 @@ class SymbolicFunction:
     """A function f of one variable in the three forms it is needed in.
 
     `simplest(a, b)` gives `(a', b', factor, shift)` with f(a x + b) = factor f(a' x + b') + shift
-    and as few of a' and b' other than 1 and 0 as f allows. `search` says how formulas.py looks for
-    a and b. The greater `complexity`, the better a fit must be to be preferred.
+    and as few of a' and b' other than 1 and 0 as f allows. `search` says how candidates.py looks
+    for a and b. The greater `complexity`, the better a fit must be to be preferred.
     """
 
     tensor: Callable[[Tensor], Tensor]  # differentiable once
