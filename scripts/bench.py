@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from contenders import CONTENDERS
 
+from tinykan import device
 from tinykan.cli import option, run
 from tinykan.errors import UserError, lookup
 from tinykan.experiment import versions
@@ -30,7 +31,8 @@ WARM, TIMED = 3, 3  # steps of each turn: to wake threads and caches, and to be 
 class Config:
     """Times one training step (forward, gradients, Adam; float32) of a network in tinykan and in
     the PyTorch libraries that are installed: each in a process of its own, taking turns; medians
-    over the turns, compile time apart. KANs are cubic."""
+    over the turns, compile time apart. KANs are cubic. PyTorch runs on an NVIDIA GPU if tinykan
+    does, else on the CPU; the memory is that of the host."""
 
     grids: str = option("5,50", "numbers of intervals")
     batches: str = option("4096", "batch sizes")
@@ -43,6 +45,7 @@ class Config:
 
 
 def main(config: Config) -> None:
+    place = device.select(config.device)
     chosen = config.only.split(",") if config.only else list(CONTENDERS)
     packages = {name: lookup("contender", name, CONTENDERS).packages for name in chosen}
     names = [n for n in chosen if all(map(importlib.util.find_spec, packages[n]))]
@@ -55,7 +58,8 @@ def main(config: Config) -> None:
             widths = _numbers(network, "-")
             slow: set[str] = set()
             for grid in _numbers(config.grids):
-                rows = measure([n for n in names if n not in slow], grid, batch, widths, config)
+                left = [n for n in names if n not in slow]
+                rows = measure(left, grid, batch, widths, place, config.rounds)
                 slow |= {r["name"] for r in rows if "failed" in r or r["ms"] > 1000 * config.limit}
                 results += rows
                 print(table(rows), flush=True)
@@ -68,21 +72,21 @@ def main(config: Config) -> None:
 
 
 def measure(
-    names: list[str], grid: int, batch: int, widths: list[int], config: Config
+    names: list[str], grid: int, batch: int, widths: list[int], place: str, rounds: int
 ) -> list[dict]:
     """One row for each contender: seconds of a step in each turn, and the median."""
     context = multiprocessing.get_context("spawn")
     workers = {}
     for name in names:
         pipe, theirs = context.Pipe()
-        arguments = (theirs, name, grid, batch, widths, config.device)
+        arguments = (theirs, name, grid, batch, widths, place)
         process = context.Process(target=work, args=arguments, daemon=True)
         process.start()
         theirs.close()
         # One after the other: a compiling contender would disturb the others.
         workers[name] = (process, pipe, pipe.recv())
     times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(config.rounds):
+    for _ in range(rounds):
         for name, (_, pipe, about) in workers.items():
             if "failed" not in about:
                 time.sleep(PAUSE)
@@ -100,7 +104,7 @@ def measure(
     return rows
 
 
-def work(pipe, name: str, grid: int, batch: int, widths: list[int], device: str | None) -> None:
+def work(pipe, name: str, grid: int, batch: int, widths: list[int], place: str) -> None:
     """A contender's process: builds and warms up, then steps when told to."""
     contender = CONTENDERS[name]
     try:
@@ -108,7 +112,7 @@ def work(pipe, name: str, grid: int, batch: int, widths: list[int], device: str 
         rng = np.random.default_rng(0)
         x = rng.uniform(-1, 1, (batch, widths[0])).astype(np.float32)
         y = rng.normal(size=(batch, widths[-1])).astype(np.float32)
-        step, about = contender.build(widths, grid, x, y, device)
+        step, about = contender.build(widths, grid, x, y, place)
         for _ in range(3):
             step()
         pipe.send({"compile_seconds": time.perf_counter() - start, **about})

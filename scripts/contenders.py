@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+NVIDIA = ("CUDA", "NV")  # tinygrad's devices on which PyTorch runs too
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -74,14 +76,17 @@ def torch_network(make: Callable) -> Callable:
         import torch
 
         torch.manual_seed(0)
-        model = make(torch, widths, grid)
+        place = "cuda" if device_name.split(":")[0] in NVIDIA else "cpu"
+        model = make(torch, widths, grid).to(place)
         optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-        inputs, targets = torch.tensor(x), torch.tensor(y)
+        inputs, targets = torch.tensor(x).to(place), torch.tensor(y).to(place)
 
         def step():
             optimiser.zero_grad()
             torch.nn.functional.mse_loss(model(inputs), targets).backward()
             optimiser.step()
+            if place == "cuda":
+                torch.cuda.synchronize()
 
         return step, {"parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
 
@@ -155,7 +160,7 @@ def pykan(torch, widths, grid):
 
 CONTENDERS = {
     "tinykan spline": Contender(tinykan_network(spline), ("tinygrad",)),
-    "tinykan spline, plain": Contender(tinykan_network(plain_spline), ("tinygrad",)),
+    "tinykan plain spline": Contender(tinykan_network(plain_spline), ("tinygrad",)),
     "tinykan tanh": Contender(tinykan_network(tanh), ("tinygrad",)),
     "tinykan quadratic": Contender(tinykan_network(quadratic), ("tinygrad",)),
     "torch tanh": Contender(torch_network(torch_tanh)),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tinygrad import Tensor
 
-from tinykan import Gaussian, NeRF, Raw, Sines, UserError
+from tinykan import Gaussian, NeRF, Raw, Scaled, Sines, UserError
 from tinykan.layers import learnable
 
 X = np.random.default_rng(0).uniform(-1, 1, (20, 2)).astype(np.float32)
@@ -27,6 +27,13 @@ def test_nerf_encoding():
     angles = X.astype(np.float64)[:, :, None] * 2.0 ** np.arange(4) * np.pi
     expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).reshape(20, -1)
     np.testing.assert_allclose(NeRF(2, 4)(Tensor(X)).numpy(), expected, atol=8 * np.pi * 2e-7)
+
+
+def test_scaled_coordinates_raise_the_first_frequency_of_a_siren():
+    features = Scaled(2, 3.0)(Tensor(X)).numpy()
+    np.testing.assert_array_equal(features, np.float32(3) * X)
+    with pytest.raises(UserError, match="factor 0 must be"):
+        Scaled(2, 0)
 
 
 def test_gaussian_features():

@@ -5,7 +5,7 @@ from tinykan.basis import Basis, BSpline, Linear, Polynomial
 from tinykan.checkpoint import CheckpointError, load, save
 from tinykan.dense_bases import RBF, Chebyshev, Fourier, Wavelet
 from tinykan.device import DeviceError
-from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Sines
+from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Scaled, Sines
 from tinykan.errors import UserError
 from tinykan.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.layers import EdgeTanh, KANLayer
@@ -46,6 +46,7 @@ __all__ = [
     "Polynomial",
     "Predictor",
     "Raw",
+    "Scaled",
     "Sines",
     "Siren",
     "UserError",

@@ -1,5 +1,4 @@
-"""Dense layers and Adam on CPUs: functions of the inputs, a matrix product, sums over the batch,
-and the update.
+"""Dense layers on CPUs: functions of the inputs, a matrix product, and sums over the batch.
 
 The product has tiles in registers and a thread for each core, in the place of tinygrad's schedule,
 which is made for larger matrices.
@@ -173,29 +172,3 @@ def _sums(sums: UOp, values: UOp) -> UOp:
     total = values[thread * rows + row, column].reduce(row, arg=Ops.ADD)
     stored = sums[thread, column].store(total).end(lane, part, thread)
     return stored.sink(arg=KernelInfo(name="column_sums", opts_to_apply=()))
-
-
-def adam_step(
-    parameter: Tensor, m: Tensor, v: Tensor, gradient: Tensor, rate: Tensor, b1: float, b2: float
-) -> list[Tensor]:
-    """Updates the first three in place; they are realised, and so is the gradient, or what computes
-    it might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
-    return parameter.flatten().custom_kernel(
-        *(t.flatten() for t in (m, v, gradient)), rate, fxn=lambda *a: _adam_step(*a, b1=b1, b2=b2)
-    )[:3]
-
-
-def _adam_step(
-    parameter: UOp, m: UOp, v: UOp, gradient: UOp, rate: UOp, *, b1: float, b2: float
-) -> UOp:
-    size = parameter.shape[0]
-    lanes = vector_length(size, 16)
-    block, inner, thread = shared(size // lanes)
-    lane = lane_range(lanes, 2)
-    at = block * lanes + lane
-    g = gradient[at].load()
-    first = b1 * m[at].load() + (1 - b1) * g
-    second = b2 * v[at].load() + (1 - b2) * (g * g)
-    new = parameter[at].load() - rate[0].load() * first / (second.sqrt() + rate[1].load())
-    stored = UOp.group(m[at].store(first), v[at].store(second), parameter[at].store(new))
-    return stored.end(lane, inner, thread).sink(arg=KernelInfo(name="adam", opts_to_apply=()))

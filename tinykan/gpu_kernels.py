@@ -1,7 +1,8 @@
-"""The local-support spline layer on devices with work-groups: GPUs.
+"""Layers on devices with work-groups: GPUs.
 
-What spline_kernels.py has threads and vectors for is done here by work-items, each of which owns
-what it computes, so that there are no atomics and repeated runs give the same bits:
+In the local-support spline layer, what spline_kernels.py has threads and vectors for is done by
+work-items, each of which owns what it computes, so that there are no atomics and repeated runs give
+the same bits:
 
     the functions' values            an item for each input and sample
     the layer                        an item for each sample and 4 outputs, a loop over the inputs
@@ -25,6 +26,7 @@ from tinykan.activations import Function
 from tinykan.basis import BSpline
 from tinykan.kernels import (
     empty,
+    items,
     lane_range,
     lanes_for,
     largest_divisor,
@@ -37,8 +39,9 @@ from tinykan.local_support import local_functions, lookup
 from tinykan.spline_kernels import added_to_rows, weight_rows
 
 LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
-GROUP = 128  # items in a work-group; no device's limit is below 256
 STEP = 32  # samples by which a slice grows, so that groups are full
+SLICE = 64  # samples, at least, of a slice of a dense layer's batch
+SPREAD = 2**20  # weights and slices of a dense layer that keep a GPU busy
 SUMS = 2**24  # numbers that the slices' sums may take, if they are more than one slice's
 
 
@@ -85,6 +88,17 @@ def spline_layer(
     return y if bias is None else y + bias
 
 
+def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`a` `[n, k]` times `b` `[k, m]`, plus `bias` `[m]` if there is one: tinygrad's product, but
+    that the gradient to `b` is summed by slices of the batch side by side (an item for each weight
+    would leave most of a GPU idle), and that to the result is stored before it is used twice."""
+    (n, k), m = a.shape, b.shape[1]
+    slices = largest_divisor(n, max(1, min(n // SLICE, SPREAD // (k * m))))
+    rows = a.reshape(slices, n // slices, k)
+    y = (rows @ b.expand(slices, k, m).contiguous_backward()).reshape(n, m)
+    return (y if bias is None else y + bias).contiguous_backward()
+
+
 def _slices(batch: int, inputs: int, functions: int, out: int) -> tuple[int, int]:
     """How many slices of how many samples: each slice's sums are cleared and added up, which must
     cost less than taking them, so that a slice has a sample for each function or more."""
@@ -102,7 +116,7 @@ def _features(
     """What `_forward` needs, and the derivatives `[in, values, batch]` of all but the first row;
     from the inputs, and given knots."""
     inputs, _, batch = features.shape
-    (i, b), ranges = _items(inputs, batch)
+    (i, b), ranges = items(inputs, batch)
     at = x[b, i]
     found = [value for row in knots for value in lookup(at, basis, row, i)]
     values, derivatives = local_functions(at, basis, base, found)
@@ -117,7 +131,7 @@ def _forward(y: UOp, features: UOp, *weights: UOp) -> UOp:
     function."""
     (inputs, rows, batch), out = features.shape, y.shape[1]
     lanes = vector_length(out, LANES)
-    (b, part), ranges = _items(batch, out // lanes)
+    (b, part), ranges = items(batch, out // lanes)
     lane = lane_range(lanes, 10)
     i, terms = loop_over(inputs, 11)
     o = part * lanes + lane
@@ -134,7 +148,7 @@ def _value_gradient(gradient: UOp, upstream: UOp, *others: UOp) -> UOp:
     *weights, features = others
     (inputs, rows, batch), out = features.shape, upstream.shape[1]
     lanes = vector_length(out, LANES)
-    (i, b), ranges = _items(inputs, batch)
+    (i, b), ranges = items(inputs, batch)
     part, parts = loop_over(out // lanes, 10)
     lane, inside = loop_over(lanes, 11, AxisType.UNROLL)
     o = part * lanes + lane
@@ -150,7 +164,7 @@ def _weight_gradient(*arguments: UOp) -> UOp:
     *sums, features, upstream = arguments
     (rows_of_sums, functions, out), (inputs, rows, batch) = sums[0].shape, features.shape
     lanes, slices = vector_length(out, LANES), rows_of_sums // inputs
-    (piece, i, part), ranges = _items(slices, inputs, out // lanes)
+    (piece, i, part), ranges = items(slices, inputs, out // lanes)
     own = piece * inputs + i
     n, lane = UOp.range(functions, 10), lane_range(lanes, 11)
     cleared = [sums[0][own, n, part * lanes + lane].store(0.0).end(lane, n)]
@@ -162,22 +176,6 @@ def _weight_gradient(*arguments: UOp) -> UOp:
     feature = [features[i, r, b] for r in range(rows)]
     stored = added_to_rows(sums, (sample,), feature, upstream[b, o], own, o).end(lane, sample)
     return _kernel("spline_weight_gradient", stored, ranges)
-
-
-def _items(*counts: int) -> tuple[list[UOp], list[UOp]]:
-    """A work-item for each combination of numbers below `counts`, the last of which differs between
-    neighbours: these numbers, and the ranges that they are made of."""
-    numbers: list[UOp] = []
-    ranges: list[UOp] = []
-    free = GROUP
-    for count in reversed(counts):
-        size = largest_divisor(count, free)
-        free //= size
-        group = UOp.range(count // size, 5 - len(numbers), AxisType.GLOBAL)
-        item = UOp.range(size, 6 + len(numbers), AxisType.LOCAL)
-        numbers.insert(0, group * size + item)
-        ranges += [group, item]
-    return numbers, ranges
 
 
 def _kernel(name: str, stored: UOp, ranges: list[UOp]) -> UOp:

@@ -6,6 +6,8 @@ from tinygrad import Device, Tensor, dtypes
 from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, Ops, UOp
 
+GROUP = 128  # items in a work-group; no device's limit is below 256
+
 
 def threaded(x: Tensor) -> bool:
     """Whether dense_kernels and spline_kernels serve such numbers: on a device with threads, a
@@ -42,6 +44,22 @@ def shared(count: int) -> tuple[UOp, UOp, UOp]:
     threads = threads_for(count)
     thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(count // threads, 1)
     return thread * (count // threads) + inner, inner, thread
+
+
+def items(*counts: int) -> tuple[list[UOp], list[UOp]]:
+    """A work-item for each combination of numbers below `counts`, the last of which differs between
+    neighbours: these numbers, and the ranges that they are made of."""
+    numbers: list[UOp] = []
+    ranges: list[UOp] = []
+    free = GROUP
+    for count in reversed(counts):
+        size = largest_divisor(count, free)
+        free //= size
+        group = UOp.range(count // size, 5 - len(numbers), AxisType.GLOBAL)
+        item = UOp.range(size, 6 + len(numbers), AxisType.LOCAL)
+        numbers.insert(0, group * size + item)
+        ranges += [group, item]
+    return numbers, ranges
 
 
 def lane_range(count: int, number: int) -> UOp:

@@ -12,7 +12,7 @@ from tinykan import dense_kernels, gpu_kernels, kernels, spline_kernels
 from tinykan.activations import FUNCTIONS
 from tinykan.basis import Basis, BSpline, DenseBasis, Polynomial
 from tinykan.errors import UserError, check_integer, lookup
-from tinykan.initialisers import DEFAULT_INITIALISER, INITIALISERS, glorot
+from tinykan.initialisers import DEFAULT_INITIALISER, DRAWN_BIAS, INITIALISERS, glorot
 
 
 class KANLayer:
@@ -62,13 +62,8 @@ class KANLayer:
         self.coefficients = parameter(draw(rng, edges))
         self.spline_weight = parameter(np.ones(pair)) if spline_weight else None
         self.base_weight = parameter(rng.uniform(-scale, scale, pair)) if base else None
-        # SIREN needs phases of every kind; elsewhere a bias starts at zero.
-        phases = (
-            rng.uniform(-scale, scale, out_features)
-            if name.startswith("siren")
-            else np.zeros(out_features)
-        )
-        self.bias = parameter(phases) if bias else None
+        start = rng.uniform(-scale, scale, out_features) if name in DRAWN_BIAS else None
+        self.bias = parameter(np.zeros(out_features) if start is None else start) if bias else None
         self.mask = None if mask is None else _checked_mask(mask, pair)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -86,6 +81,8 @@ class KANLayer:
             parts = [self.scaled_coefficients()]
             parts += [] if self.base_weight is None else [self._masked(self.base_weight)]
             return spline_layer(x, self.basis, base, parts, self.bias)
+        if kernels.grouped(x):
+            return self._plain(x, gpu_kernels.linear)
         if not kernels.threaded(x):
             return self.reference(x)
         weights = self._weights()
@@ -99,9 +96,12 @@ class KANLayer:
     def reference(self, x: Tensor) -> Tensor:
         """The same as plain tensor operations, every function of the basis evaluated: what the
         kernels are tested against, and what stands in where they do not serve."""
+        return self._plain(x, Tensor.linear)
+
+    def _plain(self, x: Tensor, product: Callable[..., Tensor]) -> Tensor:
         # Realised, or the functions would be evaluated again for every output inside the product.
         features = self._features(x).flatten(-2).contiguous()
-        return features.linear(self._weights().flatten(0, 1).contiguous(), self.bias)
+        return product(features, self._weights().flatten(0, 1).contiguous(), self.bias)
 
     def edges(self, x: Tensor) -> Tensor:
         """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""

@@ -36,7 +36,9 @@ class Model:
 
 MODELS = {
     "tanh": Model("tanh(sum_i w x_i + b)", 5e-3, activation="tanh"),
-    "relu": Model("max(0, sum_i w x_i + b)", 2e-3, activation="relu", initialisers=("he", "he")),
+    "relu": Model(
+        "max(0, sum_i w x_i + b)", 2e-3, activation="relu", initialisers=("uniform", "uniform")
+    ),
     "siren": Model(
         "sin(30 (sum_i w x_i + b))",
         5e-4,

@@ -130,7 +130,7 @@ class MLP(Network):
         seed: int = 0,
     ) -> None:
         rng = np.random.default_rng(seed)
-        initialiser = "he" if activation == "relu" else "glorot"
+        initialiser = "uniform" if activation == "relu" else "glorot"
         layers = [_dense(i, o, initialiser, rng, bias) for i, o in _pairs(widths)]
         super().__init__(layers, activation, encoding)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan import dense_kernels, kernels
+from tinykan import adam_kernels
 from tinykan.errors import UserError, check_integer, lookup
 
 
@@ -67,8 +67,8 @@ class Adam:
         Tensor.realize(*others, rate, *gradients)
         updated = [self.step.assign(self.step + 1)]
         for p, m, v, g in zip(self.parameters, self.m, self.v, gradients, strict=True):
-            if kernels.threaded(p):
-                updated += dense_kernels.adam_step(p, m, v, g, rate, self.b1, self.b2)
+            if adam_kernels.serves(p):
+                updated += adam_kernels.adam_step(p, m, v, g, rate, self.b1, self.b2)
                 continue
             m.assign(self.b1 * m + (1 - self.b1) * g)
             v.assign(self.b2 * v + (1 - self.b2) * g * g)

@@ -1,0 +1,46 @@
+"""Adam's update of a tensor in one kernel, on CPUs and GPUs."""
+
+from __future__ import annotations
+
+from tinygrad import Tensor
+from tinygrad.uop.ops import KernelInfo, UOp
+
+from tinykan.kernels import grouped, items, lane_range, shared, threaded, vector_length
+
+LANES = {"threads": 16, "items": 4}  # numbers updated side by side
+
+
+def serves(parameter: Tensor) -> bool:
+    return threaded(parameter) or grouped(parameter)
+
+
+def adam_step(
+    parameter: Tensor, m: Tensor, v: Tensor, gradient: Tensor, rate: Tensor, b1: float, b2: float
+) -> list[Tensor]:
+    """Updates the first three in place; they are realised, and so is the gradient, or what computes
+    it might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
+    kind = "threads" if threaded(parameter) else "items"
+    return parameter.flatten().custom_kernel(
+        *(t.flatten() for t in (m, v, gradient)),
+        rate,
+        fxn=lambda *arguments: _adam_step(*arguments, b1=b1, b2=b2, kind=kind),
+    )[:3]
+
+
+def _adam_step(
+    parameter: UOp, m: UOp, v: UOp, gradient: UOp, rate: UOp, *, b1: float, b2: float, kind: str
+) -> UOp:
+    size = parameter.shape[0]
+    lanes = vector_length(size, LANES[kind])
+    if kind == "threads":
+        block, *loops = shared(size // lanes)
+    else:
+        (block,), loops = items(size // lanes)
+    lane = lane_range(lanes, 10)
+    at = block * lanes + lane
+    g = gradient[at].load()
+    first = b1 * m[at].load() + (1 - b1) * g
+    second = b2 * v[at].load() + (1 - b2) * (g * g)
+    new = parameter[at].load() - rate[0].load() * first / (second.sqrt() + rate[1].load())
+    stored = UOp.group(m[at].store(first), v[at].store(second), parameter[at].store(new))
+    return stored.end(lane, *loops).sink(arg=KernelInfo(name="adam", opts_to_apply=()))
