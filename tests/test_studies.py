@@ -358,6 +358,40 @@ def test_four_workers_of_which_two_are_killed(study, tmp_path, postgres):
     assert len(trials) == len({t.user_attrs["key"] for t in trials}) == 13
 
 
+def test_workers_that_start_at_once_run_every_cell_once(study, tmp_path):
+    tiny = study(
+        'task = "ImageTask(size=12)"\n[[final]]\nsteps = 8\n'
+        f"seed = {list(range(20))}\n[arms.tanh]\nmodel = 'tanh'\n"
+    )
+    url, log, start = f"sqlite:///{tmp_path / 'study.db'}", tmp_path / "log", time.time() + 1
+
+    def run(cell, again):
+        with log.open("a") as file:
+            file.write(f"{cell.key}\n")
+        time.sleep(0.02)
+        return {"score": 1.0}
+
+    def work() -> None:
+        queue = Queue(url, "tiny")
+        time.sleep(max(0.0, start - time.time()))
+        while left := [c for c, r in known_cells(tiny, queue) if r.state == "waiting"]:
+            queue.work(left[0], run)
+
+    workers = []
+    for _ in range(6):
+        if (worker := os.fork()) == 0:
+            status = 1
+            try:
+                work()
+                status = 0
+            finally:
+                os._exit(status)
+        workers.append(worker)
+    assert [os.waitstatus_to_exitcode(os.waitpid(w, 0)[1]) for w in workers] == [0] * 6
+    ran = log.read_text().split()
+    assert len(ran) == len(set(ran)) == 20
+
+
 def wait_for(condition, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():

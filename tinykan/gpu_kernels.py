@@ -34,12 +34,14 @@ from tinykan.kernels import (
     summed,
     vector_length,
     widen,
+    widened,
 )
 from tinykan.local_support import local_functions, lookup
 from tinykan.spline_kernels import added_to_rows, weight_rows
 
 LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
 STEP = 32  # samples by which a slice grows, so that groups are full
+TILE = 16  # rows and columns of a dense layer's weights that its product takes together
 SLICE = 64  # samples, at least, of a slice of a dense layer's batch
 SPREAD = 2**20  # weights and slices of a dense layer that keep a GPU busy
 SUMS = 2**24  # numbers that the slices' sums may take, if they are more than one slice's
@@ -90,13 +92,18 @@ def spline_layer(
 
 def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """`a` `[n, k]` times `b` `[k, m]`, plus `bias` `[m]` if there is one: tinygrad's product, but
-    that the gradient to `b` is summed by slices of the batch side by side (an item for each weight
-    would leave most of a GPU idle), and that to the result is stored before it is used twice."""
+    of whole tiles; the gradient to `b` is summed by slices of the batch side by side (an item for
+    each weight would leave most of a GPU idle), and that to the result is stored before it is used
+    twice."""
     (n, k), m = a.shape, b.shape[1]
-    slices = largest_divisor(n, max(1, min(n // SLICE, SPREAD // (k * m))))
-    rows = a.reshape(slices, n // slices, k)
-    y = (rows @ b.expand(slices, k, m).contiguous_backward()).reshape(n, m)
-    return (y if bias is None else y + bias).contiguous_backward()
+    height, width = (size if size < TILE else widened(size, TILE) for size in (k, m))
+    slices = largest_divisor(n, max(1, min(n // SLICE, SPREAD // (height * width))))
+    rows = a.pad(((0, 0), (0, height - k))).contiguous().reshape(slices, n // slices, height)
+    weights = b.pad(((0, height - k), (0, width - m))).contiguous()
+    weights = weights.expand(slices, height, width).contiguous_backward()
+    y = (rows @ weights).reshape(n, width)
+    y = y if bias is None else y + bias.pad(((0, width - m),))
+    return y.contiguous_backward()[:, :m]
 
 
 def _slices(batch: int, inputs: int, functions: int, out: int) -> tuple[int, int]:

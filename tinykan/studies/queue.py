@@ -144,13 +144,15 @@ class Queue:
         ]
 
     def _taken(self, key: str, number: int) -> bool:
-        """Whether another worker queued the same cell before, and has not failed."""
+        """Whether another worker queued the same cell before, and has not failed. One that still
+        waits counts, too: trials are not always started in their order, and both would run."""
+        before = (TrialState.WAITING, TrialState.RUNNING)
         return any(
             trial.user_attrs["key"] == key
             and trial.number != number
             and (
                 trial.state == TrialState.COMPLETE
-                or (trial.state == TrialState.RUNNING and trial.number < number)
+                or (trial.state in before and trial.number < number)
             )
             for trial in self._trials()
         )
@@ -163,12 +165,31 @@ class Queue:
 
 def _storage(url: str) -> optuna.storages.RDBStorage:
     sqlite = url.startswith("sqlite")
-    return optuna.storages.RDBStorage(
+    storage = optuna.storages.RDBStorage(
         url,
         engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
         heartbeat_interval=HEARTBEAT,
         grace_period=GRACE,
     )
+    if sqlite:
+        _lock_from_the_start(storage.engine)
+    return storage
+
+
+def _lock_from_the_start(engine: sqlalchemy.Engine) -> None:
+    """Optuna reads that a trial waits, then writes that it runs. In SQLite nothing keeps two
+    workers from reading before either writes, unless a transaction locks at its beginning; Python's
+    own ones begin at the first write."""
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def by_hand(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # of connections made before
 
 
 def _record(trials: list[FrozenTrial], forgiven: int) -> Record:
