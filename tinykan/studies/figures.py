@@ -33,6 +33,7 @@ LINES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPXp<>"
 INK, SOFT, LINK, FAINT = "#1c1d21", "#5c606b", "#b4b8c2", "#dcdee3"
 WIDTH = 5.4  # inches; the text is to be legible on a telephone
+LEGEND = 66  # letters and marks that stand side by side below a figure
 EARLY = 0.03  # the share of training whose losses may leave the figure: they are a hundred times
 # those at the end, which is what is to be seen
 SETTINGS: Any = {
@@ -164,7 +165,8 @@ def draw_cost(study: Study, groups: list[Group], cost: str) -> bytes:
             Line2D([], [], color=look[a].colour, marker=look[a].marker, ls="", label=_literal(a))
             for a in arms
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        columns = max(1, min(3, LEGEND // (4 + max(map(len, arms), default=0))))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
         return _png(figure)
 
 
