@@ -35,6 +35,7 @@ from tinykan.interpret.formulas import (
     fix_symbolic,
     formula,
     rounded,
+    straightened,
     suggest_symbolic,
 )
 from tinykan.interpret.functions import LIBRARY
@@ -275,6 +276,17 @@ def test_the_formula_of_a_product():
     a, b = sympy.symbols("a b")
     (expression,) = formula(symbolic, input_names=["a", "b"])
     assert rounded(sympy.expand(expression), 4) == a * b
+
+
+def test_a_parabola_far_from_its_vertex_is_a_line():
+    model, x = spline_network([[[np.sin], [np.cos]]], [(-1, 1)]), points()
+    for i, affine in enumerate([(0.1, 20.0, 0.2, -80.0), (1.0, 0.3, 2.0, 0.0)]):
+        model = fix_symbolic(model, 0, i, 0, "x^2", affine)
+    straight = straightened(model, x)
+    assert sorted(straight.layers[0].functions) == [(0, 0, "x"), (1, 0, "x^2")]
+    given_x = Tensor(x.astype(np.float32))
+    np.testing.assert_allclose(straight(given_x).numpy(), model(given_x).numpy(), atol=2e-3)
+    assert straightened(straight, x).layers[0].functions == straight.layers[0].functions
 
 
 def test_what_is_not_good_enough_stays_as_it_is():

@@ -10,6 +10,7 @@ from tinygrad import Tensor, TinyJit, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from tinykan import device
+from tinykan.coordinates import Coordinates
 from tinykan.errors import UserError
 from tinykan.layers import learnable
 from tinykan.networks import Network
@@ -21,14 +22,23 @@ except ImportError:
 
 MEMORY = 20  # pairs of steps and gradients from which the curvature is estimated
 LINE_SEARCH = 50  # evaluations in one iteration at most
+ROUNDING = 1e-12  # a loss that is lower by this part of it is not lower
 CALLBACK = 99  # the status of a search that its callback ended
 
 
 class LBFGS:
-    """Minimises the first of what `objective()` returns, a function of the learnable tensors of
-    `model`; the second are numbers to report. All is done in the model's type."""
+    """Minimises the first of what `objective(x, y)` returns, a function of the learnable tensors of
+    `model`, for its inputs `x` `[n, in]` and targets `y`; the second are numbers to report. All is
+    done in the model's type."""
 
-    def __init__(self, model: Network, objective: Callable[[], tuple[Tensor, Tensor]]) -> None:
+    def __init__(
+        self,
+        model: Network,
+        objective: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        x: Tensor,
+        y: Tensor,
+    ) -> None:
+        self.model, self.inputs = model, x
         self.weights = learnable(model)
         sizes = [int(weight.numel()) for weight in self.weights]
         self._ends = np.cumsum(sizes).tolist()
@@ -36,7 +46,7 @@ class LBFGS:
 
         def evaluate(flat: Tensor) -> Tensor:
             Tensor.realize(*self._assigned(flat))
-            value, report = objective()
+            value, report = objective(x, y)
             gradients = [g.flatten() for g in value.gradient(*self.weights)]
             numbers = [value.detach().reshape(1), report.flatten(), *gradients]
             return Tensor.cat(*(n.cast(value.dtype) for n in numbers)).realize()
@@ -54,15 +64,15 @@ class LBFGS:
         reports: dict[bytes, list[float]] = {}
         done, latest = 0, 0.0
 
-        def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        def value(at: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal latest
-            numbers = self._at(flat)
-            report, gradient = numbers[1 : -len(flat)], numbers[-len(flat) :]
+            numbers = self._at(coordinates.weights(at))
+            report, gradient = numbers[1 : -len(at)], coordinates.gradient(numbers[-len(at) :])
             if not np.isfinite(numbers).all():
                 # Clearly worse, and no more: a huge number would send the search all the way back.
                 return 2 * abs(latest) + 1, np.zeros_like(gradient)
             latest = float(numbers[0])
-            reports[flat.tobytes()] = report.tolist()
+            reports[at.tobytes()] = report.tolist()
             return latest, gradient
 
         def ended(intermediate_result: OptimizeResult) -> None:
@@ -74,12 +84,12 @@ class LBFGS:
                 raise StopIteration
 
         # One search that fails may be due to what was remembered: the next begins without memory.
-        failures = 0
+        failures, lowest = 0, np.inf
         while done < iterations and failures < 2:
-            before = done
+            coordinates = Coordinates(self.model, self.inputs)
             found = minimize(
                 value,
-                self._flat(),
+                coordinates.of(self._flat()),
                 jac=True,
                 method="L-BFGS-B",
                 callback=ended,
@@ -92,8 +102,9 @@ class LBFGS:
                     "gtol": 0.0,
                 },
             )
-            Tensor.realize(*self._assigned(self._tensor(found.x)))
-            failures = failures + 1 if done == before else 0
+            Tensor.realize(*self._assigned(self._tensor(coordinates.weights(found.x))))
+            failures = 0 if found.fun < lowest - ROUNDING * abs(found.fun) else failures + 1
+            lowest = min(lowest, found.fun)
             if found.status == CALLBACK:
                 break
         return done

@@ -230,7 +230,7 @@ def _full_batch(
     monitor.start(before)
     with float64(model):
         x, y = (t.cast(learnable(model)[0].dtype).contiguous().realize() for t in drawn)
-        optimiser = LBFGS(model, lambda: objective(x, y))
+        optimiser = LBFGS(model, objective, x, y)
         monitor.guard.check(before, optimiser.report()[0])
         move_grids, done = grid_mover(model), 0
 

@@ -149,6 +149,20 @@ def auto_symbolic(
     return network, chosen
 
 
+def straightened(model: Network, x: np.ndarray, *, minimum_r2: float = 0.999) -> Network:
+    """`model` with a line for every symbolic edge whose function is nearly one, with an R^2 of
+    `minimum_r2` or more at samples `x` `[n, in_features]` of the network's inputs: a parabola far
+    from its vertex, say, whose numbers are large, cancel each other, and are learned slowly."""
+    samples = _samples(model, x)
+    for index, layer in enumerate(model.layers):
+        inputs, values = _curves(model, samples, index)
+        for (i, o), (name, _) in _functions(layer).items():
+            line = fit_function("x", inputs[:, i], values[:, i, o])
+            if name != "x" and line is not None and line.r2 >= minimum_r2:
+                model = fix_symbolic(model, index, i, o, "x", line.affine)
+    return model
+
+
 def formula(
     model: Network, *, input_names: Sequence[str] | None = None, digits: int | None = None
 ) -> list[sympy.Expr]:

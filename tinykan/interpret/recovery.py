@@ -13,7 +13,7 @@ import numpy as np
 from tinykan.basis import BSpline
 from tinykan.errors import UserError
 from tinykan.interpret.attribution import attribution, edge_count, prune
-from tinykan.interpret.formulas import auto_symbolic, expanded, fix_symbolic, formula
+from tinykan.interpret.formulas import auto_symbolic, expanded, fix_symbolic, formula, straightened
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.networks import KAN, Network
 from tinykan.regularisation import Regularisation
@@ -99,7 +99,10 @@ def recover(
             symbolic, _ = auto_symbolic(reduced, x, library=library)
         else:
             symbolic = _one_by_one(reduced, x, sample, library)
-        fitted = fit(symbolic, sample, steps=0, lbfgs=1000, progress=False).losses[-1]
+        fitted = _fitted(symbolic, sample)
+        if fitted >= EXACT * variance:
+            symbolic = straightened(symbolic, x)
+            fitted = _fitted(symbolic, sample)
         layers = (layer for layer in symbolic.layers if isinstance(layer, SymbolicLayer))
         names = [name for layer in layers for *_, name in layer.functions]
         say(f"edges {', '.join(names)}{'' if at_once else ', one by one'}: loss {fitted:.1e}")
@@ -151,3 +154,8 @@ def _one_by_one(
 
 def _refit(model: Network, sample: Sampler) -> float:
     return fit(model, sample, steps=0, lbfgs=150, grid_updates=5, progress=False).losses[-1]
+
+
+def _fitted(model: Network, sample: Sampler) -> float:
+    """The loss after training the numbers of symbolic edges."""
+    return fit(model, sample, steps=0, lbfgs=500, progress=False).losses[-1]

@@ -1,0 +1,94 @@
+"""The coordinates of L-BFGS: their inverses, their gradients, and what they are for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import float64, needs_float64
+from tinygrad import Tensor
+
+from tinykan import KAN, MLP, BSpline, Chebyshev, EdgeTanhNetwork, batches, fit
+from tinykan.coordinates import RIDGE, Coordinates
+from tinykan.grid import b_splines, knots_of
+from tinykan.layers import learnable
+
+RNG = np.random.default_rng(0)
+X = RNG.uniform(-1, 1, (300, 2))
+
+
+@pytest.fixture(autouse=True)
+def doubles():
+    with float64():
+        yield
+
+
+def numbers(model) -> np.ndarray:
+    return np.concatenate([w.numpy().ravel() for w in learnable(model)])
+
+
+@needs_float64
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: KAN([2, 3, 2], BSpline(5), seed=0),
+        lambda: KAN([2, 3, 1], Chebyshev(4), base=None, spline_weight=False, seed=0),
+        lambda: MLP([2, 4, 1], seed=0),
+        lambda: EdgeTanhNetwork([2, 3, 1], seed=0),
+    ],
+)
+def test_they_lead_to_weights_and_back(make):
+    model = make()
+    coordinates, weights = Coordinates(model, Tensor(X)), numbers(model)
+    at = coordinates.of(weights)
+    np.testing.assert_allclose(coordinates.weights(at), weights, rtol=1e-7, atol=1e-9)
+    # The gradient is that of a function of the coordinates: here a linear one.
+    slope, step = RNG.normal(size=weights.shape), RNG.normal(size=weights.shape)
+    change = slope @ (coordinates.weights(at + step) - coordinates.weights(at))
+    assert coordinates.gradient(slope) @ step == pytest.approx(change, rel=1e-6)
+
+
+@needs_float64
+def test_the_curvature_is_one_where_samples_decide():
+    """Of the mean squared output of a single layer; and 0 where there are no samples."""
+    model = KAN([1, 1], BSpline(8), base=None, spline_weight=False, bias=False, seed=0)
+    x = RNG.uniform(-1, 0, (500, 1))  # half of the grid
+    coordinates = Coordinates(model, Tensor(x))
+    bases = b_splines(x.T, knots_of(model.layers[0].basis, 1), 3)[0]
+    changes = np.stack([coordinates.weights(unit) for unit in np.eye(11)], axis=1)
+    curvature = changes.T @ (bases.T @ bases / len(x)) @ changes
+    values = np.linalg.eigvalsh(curvature)
+    assert values.max() < 1 + RIDGE and (values > 0.5).sum() >= 6 and values.min() > -1e-9
+
+
+@needs_float64
+def test_where_there_are_no_samples_changes_are_continued():
+    """As far as splines can bend there; left alone, they would go to zero."""
+    model = KAN([1, 1], BSpline(20), base=None, spline_weight=False, bias=False, seed=0)
+    for weight in learnable(model):
+        weight.assign(weight * 0).realize()
+    x = RNG.uniform(-1, 0.8, (400, 1))
+    fit(model, batches(x, x**3 - x), steps=0, lbfgs=60, progress=False)
+    beyond = np.linspace(0.8, 1, 21)[:, None]
+    np.testing.assert_allclose(model(Tensor(beyond)).numpy(), beyond**3 - beyond, atol=2e-2)
+
+
+@needs_float64
+def test_fine_grids_on_uneven_data_take_few_iterations():
+    x = RNG.uniform(-1, 1, (600, 1)) ** 3  # most of them near 0
+    y = np.sin(6 * x)
+    model = KAN([1, 1], BSpline(40), base=None, spline_weight=False, bias=False, seed=0)
+    history = fit(model, batches(x, y), steps=0, lbfgs=60, progress=False)
+    bases = b_splines(x.T, knots_of(model.layers[0].basis, 1), 3)[0]
+    best = np.mean((bases @ np.linalg.lstsq(bases, y, rcond=None)[0] - y) ** 2)
+    assert history.losses[-1] < 2 * best < 1e-9
+
+
+@needs_float64
+@pytest.mark.parametrize("x", [np.full((9, 2), 0.3), np.full((9, 2), 7.0), np.zeros((1, 2))])
+def test_inputs_that_say_nothing_leave_numbers_finite(x):
+    model = KAN([2, 2, 1], BSpline(5), seed=0)
+    coordinates = Coordinates(model, Tensor(x))
+    weights = numbers(model)
+    at = coordinates.of(weights)
+    assert np.isfinite(at).all() and np.isfinite(coordinates.gradient(weights)).all()
+    assert np.isfinite(coordinates.weights(at)).all()

@@ -1,0 +1,116 @@
+"""Coordinates in which a network's loss is about equally curved in every direction, for L-BFGS.
+
+The loss's curvature in the coefficients of an edge is, to Gauss and Newton, the sum over samples of
+`s^2 phi phi^T`, with the basis functions `phi` there and the output's sensitivity `s` to the edge's
+node. If that sum is `L L^T`, the coefficients are `L^-T z` with coordinates `z` in which it is 1.
+Coefficients that few samples decide on, or none, are tied to their neighbours: what changes is
+continued smoothly beyond the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from tinygrad import Tensor
+
+from tinykan.activations import FUNCTIONS
+from tinykan.basis import BSpline
+from tinykan.grid import b_splines, knots_of
+from tinykan.layers import KANLayer, learnable
+from tinykan.networks import Network
+
+SAMPLES = 4096  # at most, from which the curvature is taken
+# In units of the mean curvature of a spline's coefficients: of their differences of order `order` +
+# 1, which are 0 for polynomials; and of other bases' coefficients, against sums without an inverse.
+ROUGHNESS, RIDGE = 1e-3, 1e-10
+
+
+class Coordinates:
+    """The coordinates of the learnable numbers of `model`, side by side in one vector, for inputs
+    like `x` `[n, in]`. Numbers that are no layer's coefficients, base weights or biases are their
+    own coordinates."""
+
+    def __init__(self, model: Network, x: Tensor) -> None:
+        factors = dict(_factors(model, x[:: -(-len(x) // SAMPLES)].contiguous()))
+        self._parts, start = [], 0
+        for weight in learnable(model):
+            end = start + int(weight.numel())
+            if id(weight) in factors:
+                self._parts.append((slice(start, end), factors[id(weight)]))
+            start = end
+
+    def of(self, weights: np.ndarray) -> np.ndarray:
+        """The coordinates of the weights."""
+        return self._changed(weights, lambda factor, c: np.linalg.solve(factor.swapaxes(1, 2), c))
+
+    def weights(self, coordinates: np.ndarray) -> np.ndarray:
+        """The weights at the coordinates."""
+        return self._changed(coordinates, lambda factor, z: factor.swapaxes(1, 2) @ z)
+
+    def gradient(self, gradient: np.ndarray) -> np.ndarray:
+        """The gradient to the coordinates, from that to the weights."""
+        return self._changed(gradient, lambda factor, g: factor @ g)
+
+    def _changed(self, vector: np.ndarray, change: Callable) -> np.ndarray:
+        changed = vector.copy()
+        for part, factor in self._parts:
+            rows = vector[part].reshape(len(factor), factor.shape[1], -1)
+            changed[part] = change(factor, rows).ravel()
+        return changed
+
+
+def _factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
+    """For each tensor `[in, n, out]`, by its id, the inverses `[in, n, n]` of the factors `L`."""
+    inputs, weights = _at_samples(model, x)
+    for number, outer in enumerate(model.layers):
+        layer = getattr(outer, "layer", outer)  # of a layer around another one, the one within
+        if not isinstance(layer, KANLayer):
+            continue
+        values, weight = inputs[number], weights[number]
+        basis = layer.basis
+        if isinstance(basis, BSpline):
+            knots = knots_of(basis, layer.in_features)
+            # One input at a time, for these are large.
+            pairs = zip(values.T, knots, strict=True)
+            grams = [_gram(b_splines(v[None], k[None], basis.order)[0], weight) for v, k in pairs]
+            steps = np.diff(np.eye(basis.n_functions), basis.order + 1, axis=0)
+            prior = ROUGHNESS * steps.T @ steps
+        else:
+            phi = basis(Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
+            grams = [_gram(phi[:, i], weight) for i in range(layer.in_features)]
+            prior = np.zeros((basis.n_functions, basis.n_functions))
+        yield id(layer.coefficients), np.stack([_inverse(gram, prior) for gram in grams])
+        none = np.zeros((1, 1))
+        if layer.base is not None and layer.base_weight is not None:
+            base = FUNCTIONS[layer.base](Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
+            grams = [_gram(base[:, i : i + 1], weight) for i in range(layer.in_features)]
+            yield id(layer.base_weight), np.stack([_inverse(gram, none) for gram in grams])
+        if layer.bias is not None:
+            yield id(layer.bias), _inverse(_gram(np.ones((len(weight), 1)), weight), none)[None]
+
+
+def _at_samples(model: Network, x: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The inputs `[n, in]` of each layer, and the mean squared sensitivity `[n]` of the network's
+    output to one of the layer's nodes."""
+    *inputs, output = model.trace(x)
+    # The squares of sums with random signs are, on average, the sums of squares.
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], output.shape)
+    total = (output * Tensor(signs, dtype=output.dtype)).sum()
+    slopes = total.gradient(*inputs[1:]) if len(inputs) > 1 else []
+    Tensor.realize(*inputs, *slopes)
+    squares = [(s.numpy().astype(np.float64) ** 2).mean(1) for s in slopes]
+    return [v.numpy().astype(np.float64) for v in inputs], [*squares, np.ones(len(x))]
+
+
+def _gram(functions: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The mean over samples of the products of `functions` `[n, functions]`."""
+    return functions.T @ (weight[:, None] * functions) / len(functions)
+
+
+def _inverse(gram: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """The inverse of the factor of `gram`, with the prior; 1 where nothing is known."""
+    mean = np.trace(gram) / len(gram)
+    if not (np.isfinite(gram).all() and mean > 0):
+        return np.eye(len(gram))
+    return np.linalg.inv(np.linalg.cholesky(gram + mean * (prior + RIDGE * np.eye(len(gram)))))
