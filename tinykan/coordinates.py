@@ -3,8 +3,9 @@
 The loss's curvature in the coefficients of an edge is, to Gauss and Newton, the sum over samples of
 `s^2 phi phi^T`, with the basis functions `phi` there and the output's sensitivity `s` to the edge's
 node. If that sum is `L L^T`, the coefficients are `L^-T z` with coordinates `z` in which it is 1.
-Coefficients that few samples decide on, or none, are tied to their neighbours: what changes is
-continued smoothly beyond the data.
+Coefficients that few samples decide on are tied to their neighbours, so that changes are continued
+smoothly at the edges of the data. Those that no sample decides on stay what they are: what was
+learned there from other data is not forgotten.
 """
 
 from __future__ import annotations
@@ -75,13 +76,12 @@ def _factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
             pairs = zip(values.T, knots, strict=True)
             grams = [_gram(b_splines(v[None], k[None], basis.order)[0], weight) for v, k in pairs]
             steps = np.diff(np.eye(basis.n_functions), basis.order + 1, axis=0)
-            prior = ROUGHNESS * steps.T @ steps
         else:
             phi = basis(Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
             grams = [_gram(phi[:, i], weight) for i in range(layer.in_features)]
-            prior = np.zeros((basis.n_functions, basis.n_functions))
-        yield id(layer.coefficients), np.stack([_inverse(gram, prior) for gram in grams])
-        none = np.zeros((1, 1))
+            steps = np.zeros((0, basis.n_functions))
+        yield id(layer.coefficients), np.stack([_inverse(gram, steps) for gram in grams])
+        none = np.zeros((0, 1))
         if layer.base is not None and layer.base_weight is not None:
             base = FUNCTIONS[layer.base](Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
             grams = [_gram(base[:, i : i + 1], weight) for i in range(layer.in_features)]
@@ -108,9 +108,13 @@ def _gram(functions: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return functions.T @ (weight[:, None] * functions) / len(functions)
 
 
-def _inverse(gram: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """The inverse of the factor of `gram`, with the prior; 1 where nothing is known."""
-    mean = np.trace(gram) / len(gram)
+def _inverse(gram: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """The inverse of the factor of `gram`, with the prior that `steps` `[m, functions]` of the
+    coefficients are small. Functions that are 0 at all samples stay what they are."""
+    power = np.diag(gram)
+    mean, seen = power.mean(), power > 0
     if not (np.isfinite(gram).all() and mean > 0):
         return np.eye(len(gram))
-    return np.linalg.inv(np.linalg.cholesky(gram + mean * (prior + RIDGE * np.eye(len(gram)))))
+    steps = steps[(steps[:, ~seen] == 0).all(1)]
+    prior = ROUGHNESS * steps.T @ steps + np.diag(np.where(seen, RIDGE, 1.0))
+    return np.linalg.inv(np.linalg.cholesky(gram + mean * prior))
