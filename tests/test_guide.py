@@ -11,7 +11,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "scripts"))
 import guide
 
-LONG = ("Machine precision", "A formula from data")
+LONG = ("Machine precision", "A formula from data", "Learning without forgetting")
 NUMBER = r"\d+(?:\.\d+)?(?:e[+-]\d+)?"
 # Chaos makes of rounding, which differs by device and compiler, other errors of the same size.
 FACTOR = 4

@@ -36,6 +36,7 @@ def test_a_formula_is_found_in_a_file(script, tmp_path):
         assert (out / f"{name}.png").stat().st_size > 5000
 
 
+@pytest.mark.long
 def test_what_has_no_formula_here_ends_with_what_fits_best(script, tmp_path):
     write(tmp_path / "data.csv", np.sin(9 * X[:, 0]) * np.abs(X[:, 1] - 0.3))
     result = script(
