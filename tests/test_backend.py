@@ -82,10 +82,15 @@ def test_a_spline_layer_and_its_gradients(close, kernels, intervals, order, give
 
 
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
-def test_a_polynomial_layer_and_its_gradients(close, kernels):
-    layer = KANLayer(2, 3, Polynomial(2), base=None, spline_weight=False, rng=RNG, kernels=kernels)
+@pytest.mark.parametrize(("batch", "inputs", "outputs"), [(6, 2, 3), (192, 9, 17)])
+def test_a_polynomial_layer_and_its_gradients(close, kernels, batch, inputs, outputs):
+    basis = Polynomial(2)
+    layer = KANLayer(
+        inputs, outputs, basis, base=None, spline_weight=False, rng=RNG, kernels=kernels
+    )
     c, b = (t.numpy().astype(float) for t in learnable(layer))
-    x, upstream = Tensor(X.astype(np.float32)), Tensor(UPSTREAM.astype(np.float32))
+    x = Tensor(RNG.uniform(-1.4, 1.4, (batch, inputs)).astype(np.float32))
+    upstream = Tensor(RNG.normal(size=(batch, outputs)).astype(np.float32))
     exact, up = x.numpy().astype(float), upstream.numpy().astype(float)
     powers = np.stack([exact, exact**2], -1)
     y = layer(x)

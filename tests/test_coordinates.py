@@ -40,6 +40,7 @@ def test_they_lead_to_weights_and_back(make):
     model = make()
     coordinates, weights = Coordinates(model, Tensor(X)), numbers(model)
     at = coordinates.of(weights)
+    assert (at == weights).all() == isinstance(model, (MLP, EdgeTanhNetwork))
     np.testing.assert_allclose(coordinates.weights(at), weights, rtol=1e-7, atol=1e-9)
     # The gradient is that of a function of the coordinates: here a linear one.
     slope, step = RNG.normal(size=weights.shape), RNG.normal(size=weights.shape)

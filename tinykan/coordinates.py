@@ -29,8 +29,8 @@ ROUGHNESS, RIDGE = 1e-3, 1e-10
 
 class Coordinates:
     """The coordinates of the learnable numbers of `model`, side by side in one vector, for inputs
-    like `x` `[n, in]`. Numbers that are no layer's coefficients, base weights or biases are their
-    own coordinates."""
+    like `x` `[n, in]`. Only layers with several functions on an edge have such coordinates: on
+    dense ones they are no better than the weights themselves."""
 
     def __init__(self, model: Network, x: Tensor) -> None:
         factors = dict(_factors(model, x[:: -(-len(x) // SAMPLES)].contiguous()))
@@ -66,7 +66,7 @@ def _factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
     inputs, weights = _at_samples(model, x)
     for number, outer in enumerate(model.layers):
         layer = getattr(outer, "layer", outer)  # of a layer around another one, the one within
-        if not isinstance(layer, KANLayer):
+        if not isinstance(layer, KANLayer) or layer.basis.n_functions == 1:
             continue
         values, weight = inputs[number], weights[number]
         basis = layer.basis
@@ -92,7 +92,7 @@ def _factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
 
 def _at_samples(model: Network, x: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The inputs `[n, in]` of each layer, and the mean squared sensitivity `[n]` of the network's
-    output to one of the layer's nodes."""
+    output to what one of the layer's nodes gives to the next."""
     *inputs, output = model.trace(x)
     # The squares of sums with random signs are, on average, the sums of squares.
     signs = np.random.default_rng(0).choice([-1.0, 1.0], output.shape)

@@ -230,15 +230,16 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str]], look: dict[str
 
 def draw_error_scale(limit: float, size: tuple[int, int], colours: str) -> np.ndarray:
     """The colour bar of error maps, as pixels `[height, width, 3]` of that (width, height)."""
+    points = min(9.0, 7 * size[0] / 256)  # of letters: the longest line fits
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(size[0] / 200, size[1] / 200))
         figure.set_facecolor("white")
         axis = figure.add_axes((0.16, 0.64, 0.68, 0.14))
         ramp = np.linspace(0, 1, 256)[None]
         axis.imshow(ramp, cmap=colours, aspect="auto", extent=(0, limit, 0, 1))
-        axis.set_xticks([0, limit], ["0", f"≥ {limit:.1%}"], fontsize=9)
+        axis.set_xticks([0, limit], ["0", f"≥ {limit:.1%}"], fontsize=points)
         axis.set(yticks=[])
-        axis.set_xlabel("absolute error,\nshare of the full range", fontsize=9)
+        axis.set_xlabel("absolute error,\nshare of the full range", fontsize=points)
         canvas = FigureCanvasAgg(figure)
         figure.dpi = 200
         canvas.draw()
