@@ -17,8 +17,8 @@ from tinygrad import Tensor
 
 from tinykan.activations import FUNCTIONS
 from tinykan.basis import BSpline
-from tinykan.grid import b_splines, knots_of
-from tinykan.layers import KANLayer, learnable
+from tinykan.grid import b_splines, kan_layers, knots_of
+from tinykan.layers import learnable
 from tinykan.networks import Network
 
 SAMPLES = 4096  # at most, from which the curvature is taken
@@ -64,12 +64,10 @@ class Coordinates:
 def _factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
     """For each tensor `[in, n, out]`, by its id, the inverses `[in, n, n]` of the factors `L`."""
     inputs, weights = _at_samples(model, x)
-    for number, outer in enumerate(model.layers):
-        layer = getattr(outer, "layer", outer)  # of a layer around another one, the one within
-        if not isinstance(layer, KANLayer) or layer.basis.n_functions == 1:
+    for number, layer in kan_layers(model):
+        values, weight, basis = inputs[number], weights[number], layer.basis
+        if basis.n_functions == 1:
             continue
-        values, weight = inputs[number], weights[number]
-        basis = layer.basis
         if isinstance(basis, BSpline):
             knots = knots_of(basis, layer.in_features)
             # One input at a time, for these are large.

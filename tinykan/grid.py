@@ -151,10 +151,9 @@ def _least_squares(
     # To unit diagonal: functions that few points or small weights decide on count like others.
     size = np.sqrt(products[..., 0])
     scale = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 0.0)
-    for n in range(order + 1):
-        products[:, : scale.shape[1] - n, n] *= (
-            scale[:, : scale.shape[1] - n] * scale[:, n:]
-        )  # those of functions n apart
+    count = scale.shape[1]
+    for n in range(order + 1):  # of functions n apart
+        products[:, : count - n, n] *= scale[:, : count - n] * scale[:, n:]
     ridged = products.copy()
     ridged[..., 0] += RIDGE
     wanted = scale[..., None] * targets
@@ -280,9 +279,14 @@ def refine(model: Network, intervals: int) -> float:
 
 
 def spline_layers(model: Network) -> list[tuple[int, KANLayer]]:
-    """The layers that have a grid, by number; of a layer around another one, the one within."""
+    """The layers that have a grid, by number."""
+    return [each for each in kan_layers(model) if isinstance(each[1].basis, BSpline)]
+
+
+def kan_layers(model: Network) -> list[tuple[int, KANLayer]]:
+    """Those on a basis, by number; of a layer around another one, the one within."""
     inner = enumerate(getattr(layer, "layer", layer) for layer in model.layers)
-    return [(number, layer) for number, layer in inner if isinstance(layer.basis, BSpline)]
+    return [(number, layer) for number, layer in inner if isinstance(layer, KANLayer)]
 
 
 def _take_over(
