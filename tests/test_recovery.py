@@ -15,10 +15,20 @@ from tinykan.interpret.recovery import recover
 X = np.random.default_rng(0).uniform(-1, 1, (500, 2))
 
 
-def write(path, targets, names="mass,speed,energy"):
-    np.savetxt(path, np.c_[X, targets], delimiter=",", header=names, comments="")
+def write(path, targets, names="mass,speed,energy", inputs=2):
+    np.savetxt(path, np.c_[X[:, :inputs], targets], delimiter=",", header=names, comments="")
 
 
+def test_a_formula_of_one_variable_is_found(script, tmp_path):
+    write(tmp_path / "data.csv", 2 * X[:, 0] ** 2 - 1, "time,height", inputs=1)
+    result = script(
+        "recover_formula.py", "--data", tmp_path / "data.csv", "--hidden", 1, "--out", tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("2*time**2 - 1  mse")
+
+
+@pytest.mark.long
 def test_a_formula_is_found_in_a_file(script, tmp_path):
     write(tmp_path / "data.csv", np.exp(np.sin(np.pi * X[:, 0]) + X[:, 1] ** 2))
     out = tmp_path / "out"
