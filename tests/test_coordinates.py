@@ -9,8 +9,9 @@ from tinygrad import Tensor
 
 from tinykan import KAN, MLP, BSpline, Chebyshev, EdgeTanhNetwork, batches, fit
 from tinykan.coordinates import RIDGE, Coordinates
-from tinykan.grid import b_splines, knots_of
+from tinykan.grid import knots_of
 from tinykan.layers import learnable
+from tinykan.spline_fits import b_splines
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (300, 2))

@@ -13,13 +13,12 @@ from tinygrad import Tensor
 
 from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError, batches, fit
 from tinykan.grid import (
-    b_splines,
-    fit_coefficients,
     knots_from_samples,
     own_knots,
     refine,
     update_grid,
 )
+from tinykan.spline_fits import b_splines, fit_coefficients
 
 RNG = np.random.default_rng(0)
 

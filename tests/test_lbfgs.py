@@ -8,9 +8,10 @@ from conftest import float64, needs_float64
 from tinygrad import Tensor, dtypes
 
 from tinykan import KAN, MLP, BSpline, DivergenceError, UserError, batches, fit
-from tinykan.grid import b_splines, knots_of
+from tinykan.grid import knots_of
 from tinykan.layers import learnable
 from tinykan.regularisation import Regularisation
+from tinykan.spline_fits import b_splines
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (200, 1))

@@ -17,9 +17,10 @@ from tinygrad import Tensor
 
 from tinykan.activations import FUNCTIONS
 from tinykan.basis import BSpline
-from tinykan.grid import b_splines, kan_layers, knots_of
+from tinykan.grid import kan_layers, knots_of
 from tinykan.layers import learnable
 from tinykan.networks import Network
+from tinykan.spline_fits import b_splines
 
 SAMPLES = 4096  # at most, from which the curvature is taken
 # In units of the mean curvature of a spline's coefficients: of their differences of order `order` +

@@ -62,8 +62,9 @@ class KANLayer:
         self.coefficients = parameter(draw(rng, edges))
         self.spline_weight = parameter(np.ones(pair)) if spline_weight else None
         self.base_weight = parameter(rng.uniform(-scale, scale, pair)) if base else None
-        start = rng.uniform(-scale, scale, out_features) if name in DRAWN_BIAS else None
-        self.bias = parameter(np.zeros(out_features) if start is None else start) if bias else None
+        drawn = name in DRAWN_BIAS
+        start = rng.uniform(-scale, scale, out_features) if drawn else np.zeros(out_features)
+        self.bias = parameter(start) if bias else None
         self.mask = None if mask is None else _checked_mask(mask, pair)
 
     def __call__(self, x: Tensor) -> Tensor:
