@@ -9,8 +9,8 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from tinykan import device, files
-from tinykan.cli import device_option, option, run
-from tinykan.interruption import Stopped
+from tinykan.runs.command_line import device_option, option, run
+from tinykan.runs.interruption import Stopped
 from tinykan.studies.queue import Queue
 from tinykan.studies.report import write_report
 from tinykan.studies.study import Study

@@ -11,8 +11,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tinykan import device
-from tinykan.cli import option, run
 from tinykan.errors import UserError
+from tinykan.runs.command_line import option, run
 
 ROOT = Path(__file__).parents[1]
 BACKENDS = (*(f"CPU:{name}" for name in device.CPU_RENDERERS), *device.ACCELERATORS)

@@ -19,9 +19,9 @@ import numpy as np
 from contenders import CONTENDERS
 
 from tinykan import device
-from tinykan.cli import option, run
 from tinykan.errors import UserError, lookup
-from tinykan.experiment import versions
+from tinykan.runs.command_line import option, run
+from tinykan.runs.run import versions
 
 PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
 WARM, TIMED = 3, 3  # steps of each turn: to wake threads and caches, and to be measured

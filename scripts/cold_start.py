@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tinykan.cli import option, run
 from tinykan.errors import UserError
+from tinykan.runs.command_line import option, run
 
 SCRIPT = Path(__file__).with_name("fit_image.py")
 IMAGE = Path(__file__).parents[1] / "images" / "camera.png"

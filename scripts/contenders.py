@@ -11,7 +11,7 @@ NVIDIA = ("CUDA", "NV")  # tinygrad's devices on which PyTorch runs too
 
 @dataclass(frozen=True)
 class Contender:
-    """How a library makes its network; `build` gives a synchronised step and what to note."""
+    """How a library makes its network; `build` gives a synchronized step and what to note."""
 
     build: Callable
     packages: tuple[str, ...] = ("torch",)
@@ -24,13 +24,13 @@ def tinykan_network(make: Callable) -> Callable:
         from tinykan import batches, device
         from tinykan.layers import learnable
         from tinykan.networks import parameter_count
-        from tinykan.optimiser import Adam, learning_rates
+        from tinykan.optim import Adam, learning_rates
         from tinykan.training import objective_of, training_step
 
         device.select(device_name)
         model = make(widths, grid)
-        optimiser = Adam(learnable(model), learning_rates(1e-3, 10_000, "constant"))
-        whole = training_step(model, batches(x, y), optimiser, objective_of(model))
+        optimizer = Adam(learnable(model), learning_rates(1e-3, 10_000, "constant"))
+        whole = training_step(model, batches(x, y), optimizer, objective_of(model))
         whole()
         GlobalCounters.reset()
         whole()
@@ -78,13 +78,13 @@ def torch_network(make: Callable) -> Callable:
         torch.manual_seed(0)
         place = "cuda" if device_name.split(":")[0] in NVIDIA else "cpu"
         model = make(torch, widths, grid).to(place)
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         inputs, targets = torch.tensor(x).to(place), torch.tensor(y).to(place)
 
         def step():
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.nn.functional.mse_loss(model(inputs), targets).backward()
-            optimiser.step()
+            optimizer.step()
             if place == "cuda":
                 torch.cuda.synchronize()
 
@@ -116,18 +116,18 @@ def torch_quadratic(torch, widths, grid):
 
 
 def torch_rbf(torch, widths, grid):
-    """Gaussians on a uniform grid and a SiLU base, layers normalised, as in FastKAN."""
+    """Gaussians on a uniform grid and a SiLU base, layers normalized, as in FastKAN."""
 
     class Radial(torch.nn.Module):
         def __init__(self, i, o):
             super().__init__()
             self.norm = torch.nn.LayerNorm(i)
-            self.register_buffer("centres", torch.linspace(-2, 2, grid + 3))
+            self.register_buffer("centers", torch.linspace(-2, 2, grid + 3))
             self.spline = torch.nn.Linear(i * (grid + 3), o, bias=False)
             self.base = torch.nn.Linear(i, o)
 
         def forward(self, x):
-            distance = (self.norm(x).unsqueeze(-1) - self.centres) * ((grid + 2) / 4)
+            distance = (self.norm(x).unsqueeze(-1) - self.centers) * ((grid + 2) / 4)
             radial = torch.exp(-(distance**2)).flatten(-2)
             return self.spline(radial) + self.base(torch.nn.functional.silu(x))
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinykan import BSpline, KANLayer, device, fit, images, metrics
-from tinykan.cli import option, run
+from tinykan import BSpline, KANLayer, device, fit
 from tinykan.errors import UserError
-from tinykan.models import MODELS, ModelOptions
-from tinykan.networks import Network, Predictor, parameter_count
-from tinykan.tasks import ImageTask
+from tinykan.networks import Network, Predictor, parameter_count, widths_text
+from tinykan.runs.command_line import option, run
+from tinykan.runs.presets import MODELS, ModelOptions
+from tinykan.tasks import images, metrics
+from tinykan.tasks.task import ImageTask
 
 try:
     import torch
@@ -42,7 +43,9 @@ def main(config: Config) -> None:
     task = ImageTask(config.image, config.size)
     options = ModelOptions(model=config.model, parameters=config.parameters, depth=config.depth)
     model, image = task.network(options, config.seed), task.image
-    print(f"{config.model} network {model.shape}, {parameter_count(model)} parameters")
+    print(
+        f"{config.model} network {widths_text(model.widths)}, {parameter_count(model)} parameters"
+    )
     theirs = train_in_torch(model, image, config)
     sample = task.sampler(config.batch, config.seed)
     fit(model, sample, steps=config.steps, learning_rate=MODELS[config.model].learning_rate)
@@ -73,13 +76,13 @@ def train_in_torch(model: Network, image: np.ndarray, config: Config) -> np.ndar
     points = torch.tensor(images.coordinates(image.shape[1], image.shape[0]))
     values = torch.tensor(image.reshape(-1, 1))
     rate = MODELS[config.model].learning_rate
-    optimiser = torch.optim.Adam([t for tensors in layers for t in tensors], lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
+    optimizer = torch.optim.Adam([t for tensors in layers for t in tensors], lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     for _ in range(config.steps):
         row = torch.randint(len(points), (config.batch,))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.nn.functional.mse_loss(forward(points[row]), values[row]).backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     with torch.no_grad():
         return forward(points).numpy().reshape(image.shape)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinykan import device, plotting
-from tinykan.cli import option, run
-from tinykan.experiment import Run, summary_line
-from tinykan.functions import FUNCTIONS
-from tinykan.networks import Predictor, parameter_count
-from tinykan.options import Options
-from tinykan.tasks import FunctionTask
+from tinykan import device
+from tinykan.networks import Predictor, parameter_count, widths_text
+from tinykan.runs import figures as plotting
+from tinykan.runs.command_line import option, run
+from tinykan.runs.options import Options
+from tinykan.runs.run import Run, summary_line
+from tinykan.tasks.target_functions import TARGET_FUNCTIONS
+from tinykan.tasks.task import FunctionTask
 
 
 @dataclass(kw_only=True)
 class Config(Options):
     """Fits a function of one or two variables with a network, and draws every edge it learned."""
 
-    function: str = option("zigzag", "the target", choices=FUNCTIONS)
+    function: str = option("zigzag", "the target", choices=TARGET_FUNCTIONS)
     parameters: int = option(1000, "learnable numbers, met within 2 %%", minimum=1)
     depth: int = option(2, "hidden layers", minimum=1)
     steps: int = option(2000, "training steps of Adam", minimum=0)
@@ -39,7 +40,7 @@ def main(config: Config) -> None:
         return
     inputs = task.data[0]
     say(
-        f"{config.model} network {model.shape}, {parameter_count(model)} parameters, "
+        f"{config.model} network {widths_text(model.widths)}, {parameter_count(model)} parameters, "
         f"on {len(inputs)} points of {task.function.formula}"
     )
     history, problem = out.train(model)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tinykan import device, images, plotting
-from tinykan.cli import option, run
-from tinykan.experiment import Run, summary_line
-from tinykan.networks import Predictor, parameter_count
-from tinykan.options import Options
-from tinykan.tasks import ImageTask
+from tinykan import device
+from tinykan.networks import Predictor, parameter_count, widths_text
+from tinykan.runs import figures as plotting
+from tinykan.runs.command_line import option, run
+from tinykan.runs.options import Options
+from tinykan.runs.run import Run, summary_line
+from tinykan.tasks import images
+from tinykan.tasks.task import ImageTask
 
 FRAMES = 24
 FRAME_SIDE = 192
@@ -20,7 +22,7 @@ FRAME_SIDE = 192
 
 @dataclass(kw_only=True)
 class Config(Options):
-    """Fits an image with a network that maps a pixel's coordinates to its luminance or colour."""
+    """Fits an image with a network that maps a pixel's coordinates to its luminance or color."""
 
     image: str = option(MISSING, "the image file, of any kind that Pillow reads", positional=True)
     size: int | None = option(
@@ -43,7 +45,7 @@ def main(config: Config) -> None:
         print(summary_line(out.finished, scores_shown, out.folder))
         return
     say(
-        f"{config.model} network {model.shape}, {parameter_count(model)} parameters, "
+        f"{config.model} network {widths_text(model.widths)}, {parameter_count(model)} parameters, "
         f"on {width} x {height} pixels"
     )
 

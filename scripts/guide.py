@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinykan import files
-from tinykan.cli import option, run
 from tinykan.errors import UserError, lookup
+from tinykan.runs.command_line import option, run
 
 ROOT = Path(__file__).parents[1]
 GUIDE, PICTURES, DRAWN = ROOT / "docs/guide.md", ROOT / "docs/guide", ROOT / "runs/guide"

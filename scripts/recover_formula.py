@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from tinykan import checkpoint, device, files
-from tinykan.cli import device_option, option, run
 from tinykan.errors import UserError
-from tinykan.experiment import versions
-from tinykan.functions import FUNCTIONS
 from tinykan.interpret.diagram import save_diagram
 from tinykan.interpret.recovery import recover
-from tinykan.tasks import FunctionTask
+from tinykan.runs.command_line import device_option, option, run
+from tinykan.runs.run import versions
+from tinykan.tasks.target_functions import TARGET_FUNCTIONS
+from tinykan.tasks.task import FunctionTask
 
 
 @dataclass(kw_only=True)
@@ -23,7 +23,7 @@ class Config:
     """Looks for the formula behind data: trains a sparse KAN, reduces it, reads functions off its
     edges, and fits their numbers. Ends with status 1 if what it found is not exact."""
 
-    function: str = option("exp_sin", "sampled for data", choices=FUNCTIONS)
+    function: str = option("exp_sin", "sampled for data", choices=TARGET_FUNCTIONS)
     data: str | None = option(
         None, "instead of a function: a CSV file with a line of names, the target last"
     )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tinykan import device, load
-from tinykan.cli import option, run
 from tinykan.errors import UserError
-from tinykan.images import MAX_PIXELS, from_bytes, render_rows, to_bytes
 from tinykan.networks import Predictor
+from tinykan.runs.command_line import option, run
+from tinykan.tasks.images import MAX_PIXELS, from_bytes, render_rows, to_bytes
 
 
 @dataclass(kw_only=True)

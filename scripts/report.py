@@ -6,8 +6,8 @@ import json
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from tinykan.cli import option, run
 from tinykan.errors import UserError
+from tinykan.runs.command_line import option, run
 from tinykan.studies.report import write_report
 
 

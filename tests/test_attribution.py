@@ -145,7 +145,7 @@ def test_attribution_is_the_share_of_what_the_layers_compute(name):
     found = attribution(model, x)
     assert [len(nodes) for nodes in found.nodes] == widths(model)
     for index, (layer, values) in enumerate(
-        zip(model.layers, model.trace(Tensor(x)), strict=False)
+        zip(model.layers, model.layer_inputs(Tensor(x)), strict=True)
     ):
         edges = layer.edges(values).numpy().astype(np.float64)
         for o in range(layer.out_features):
@@ -232,7 +232,7 @@ def test_a_pruned_node_leaves_its_mean(name):
     assert 0 < kept.sum() < 6
 
     def last_edges(points: np.ndarray) -> np.ndarray:
-        return model.layers[-1].edges(model.trace(Tensor(points))[-2]).numpy()
+        return model.layers[-1].edges(model.layer_inputs(Tensor(points))[-1]).numpy()
 
     bias = 0.0 if model.layers[-1].bias is None else model.layers[-1].bias.numpy()
     left = last_edges(others)[:, kept].sum(axis=1) + bias

@@ -9,9 +9,9 @@ from scipy.interpolate import BSpline as Reference
 from tinygrad import Tensor
 
 from tinykan import KAN, MLP, BSpline, KANLayer, Polynomial, Siren, batches, fit, load, save
-from tinykan.images import pixel_sampler, render
 from tinykan.layers import learnable
 from tinykan.networks import Predictor
+from tinykan.tasks.images import pixel_sampler, render
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1.4, 1.4, (6, 2))

@@ -12,7 +12,7 @@ from scipy.special import eval_chebyt
 from tinygrad import Tensor, dtypes
 
 from tinykan import RBF, BSpline, Chebyshev, Fourier, Linear, Polynomial, UserError, Wavelet
-from tinykan.dense_bases import WAVELETS
+from tinykan.dense_basis import WAVELETS
 
 CASES = {"g5k3": 3, "g3k2": 2, "g20k3": 3, "g4k1": 1, "g6k5": 5, "g8k3_nonuniform": 3}
 
@@ -143,8 +143,8 @@ def test_gradient_is_the_derivative_of_the_value(basis):
     np.testing.assert_allclose(total.gradient(tensor)[0].numpy()[:, 0], numeric, atol=1e-6)
 
 
-def gaussians(x: np.ndarray, centres: int, low: float, high: float) -> np.ndarray:
-    places = np.linspace(low, high, centres)
+def gaussians(x: np.ndarray, centers: int, low: float, high: float) -> np.ndarray:
+    places = np.linspace(low, high, centers)
     return np.exp(-(((x[:, None] - places) / (places[1] - places[0])) ** 2))
 
 
@@ -281,7 +281,7 @@ def test_outside_marks_what_leaves_the_domain():
         (lambda: BSpline(1, 1, knots=np.array([0.0, 2.0, 1.0, 3.0])), "must not decrease"),
         (lambda: BSpline(1, 1, knots=np.array([0.0, 1.0, np.nan, 3.0])), "finite"),
         (lambda: Polynomial(0), "degree 0"),
-        (lambda: RBF(1), "centres 1 .* from 2 to 64"),
+        (lambda: RBF(1), "centers 1 .* from 2 to 64"),
         (lambda: RBF(8, (1.0, 1.0)), "domain"),
         (lambda: Chebyshev(0), "degree 0"),
         (lambda: Fourier(33), "frequencies 33"),

@@ -8,10 +8,10 @@ from conftest import float64, needs_float64
 from tinygrad import Tensor
 
 from tinykan import KAN, MLP, BSpline, Chebyshev, EdgeTanhNetwork, batches, fit
-from tinykan.coordinates import RIDGE, Coordinates
-from tinykan.grid import knots_of
+from tinykan.fitting.grids import knots_of
+from tinykan.fitting.least_squares import b_splines
+from tinykan.fitting.preconditioner import RIDGE, Coordinates
 from tinykan.layers import learnable
-from tinykan.spline_fits import b_splines
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (300, 2))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinykan.functions import FUNCTIONS, half_moons
+from tinykan.tasks.target_functions import TARGET_FUNCTIONS, half_moons
 
 
 def at(name: str, *points) -> list[float]:
-    return FUNCTIONS[name].evaluate(np.array(points, dtype=float)).tolist()
+    return TARGET_FUNCTIONS[name].evaluate(np.array(points, dtype=float)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_values(name, points, values):
     np.testing.assert_allclose(at(name, *points), values, atol=1e-9)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=lambda f: f.name)
+@pytest.mark.parametrize("function", TARGET_FUNCTIONS.values(), ids=lambda f: f.name)
 def test_training_sets(function):
     inputs, targets = function.training_set(seed=1)
     assert inputs.shape == (int(np.prod(function.points)), function.in_features)
@@ -40,7 +40,7 @@ def test_training_sets(function):
 
 def test_zigzag_has_four_periods():
     x = np.linspace(-1, 1, 4001)[:, None]
-    turns = np.diff(np.sign(np.diff(FUNCTIONS["zigzag"].evaluate(x)))).nonzero()[0]
+    turns = np.diff(np.sign(np.diff(TARGET_FUNCTIONS["zigzag"].evaluate(x)))).nonzero()[0]
     assert len(turns) == 7
 
 

@@ -28,8 +28,8 @@ from tinykan import (
     batches,
     fit,
 )
-from tinykan.cli import parse
-from tinykan.images import load_image
+from tinykan.runs.command_line import parse
+from tinykan.tasks.images import load_image
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F")
 
@@ -122,7 +122,7 @@ def test_bases_and_layers_refuse_odd_arguments_in_one_line(first, second):
         lambda: Fourier(first, second),
         lambda: Wavelet(first, second),
         lambda: KANLayer(first, second),
-        lambda: KANLayer(2, 2, base=first, initialiser=second),
+        lambda: KANLayer(2, 2, base=first, initializer=second),
     ):
         try:
             made = make()

@@ -12,13 +12,13 @@ from test_layers import pykan_layer
 from tinygrad import Tensor
 
 from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError, batches, fit
-from tinykan.grid import (
+from tinykan.fitting.grids import (
     knots_from_samples,
     own_knots,
     refine,
     update_grid,
 )
-from tinykan.spline_fits import b_splines, fit_coefficients
+from tinykan.fitting.least_squares import b_splines, fit_coefficients
 
 RNG = np.random.default_rng(0)
 

@@ -10,8 +10,8 @@ from PIL import Image
 from tinygrad import Context, Tensor, dtypes
 
 from tinykan import MLP, ImageError, Predictor, load_image, pixel_sampler, render, save_image
-from tinykan.images import coordinates, interpolate, render_rows
-from tinykan.sampling import uniform
+from tinykan.tasks.images import coordinates, interpolate, render_rows
+from tinykan.tasks.sampling import uniform
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 3 rows, 4 columns, 0 to 220
 
@@ -115,7 +115,7 @@ def test_bad_files_are_one_line(tmp_path, write):
 
 def test_decompression_bombs_are_refused(write, monkeypatch):
     path = write(Image.fromarray(RAMP))
-    monkeypatch.setattr("tinykan.images.MAX_PIXELS", 4)
+    monkeypatch.setattr("tinykan.tasks.images.MAX_PIXELS", 4)
     with pytest.raises(ImageError, match="too large"):
         load_image(path)
 
@@ -197,7 +197,7 @@ def test_rendering_at_any_size_in_bounded_pieces():
     assert max(len(rows) for rows in render_rows(predict, 17, 9)) <= 50
 
 
-def test_coordinates_run_from_the_first_centre_to_the_last():
+def test_coordinates_run_from_the_first_center_to_the_last():
     points = coordinates(3, 2)
     expected = [[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]]
     np.testing.assert_array_equal(points, expected)

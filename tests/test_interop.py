@@ -21,7 +21,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import safe_save
 
 from tinykan import Network, UserError, load, parameter_count, save
-from tinykan.interop import from_efficient_kan, from_pykan
+from tinykan.interop.networks import from_efficient_kan, from_pykan
 
 GOLDEN = ROOT / "tests" / "golden"
 LOADERS: dict[str, Callable[[], Network]] = {
@@ -82,14 +82,14 @@ def test_save_and_load_keep_the_outputs(golden, tmp_path, name):
 
 def test_structures_are_those_of_the_library():
     trained, masked = LOADERS["pykan trained"](), LOADERS["pykan masked"]()
-    assert (trained.shape, masked.shape) == ("2-5-1", "3-4-2-1")
+    assert (trained.widths, masked.widths) == ([2, 5, 1], [3, 4, 2, 1])
     assert parameter_count(trained) == 15 * (8 + 2) + 6  # splines, two weights; biases
     assert [layer.base for layer in masked.layers] == ["identity"] * 3
     assert LOADERS["pykan float32"]().layers[0].base is None
     assert trained.layers[0].mask is None
     found = masked.layers[0].mask.numpy()
     assert found.tolist() == [[0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
-    assert LOADERS["pykan pruned"]().shape == "2-3-1"
+    assert LOADERS["pykan pruned"]().widths == [2, 3, 1]
     assert parameter_count(LOADERS["efficient scaled"]()) == 24 * (8 + 2)
     assert parameter_count(LOADERS["efficient unscaled"]()) == 24 * (6 + 1)
 

@@ -9,15 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinygrad import Tensor, TinyJit, dtypes
 
-from tinykan import (
-    BSpline,
-    KANLayer,
-    Linear,
-    Polynomial,
-    device,
-    gpu_kernels,
-    kernels,
-)
+from tinykan import BSpline, KANLayer, Linear, Polynomial, device
+from tinykan.kernels import gpu as gpu_kernels
+from tinykan.kernels import work as kernels
 from tinykan.layers import learnable
 
 threaded, grouped = (serve(Tensor.ones(1, 1)) for serve in (kernels.threaded, kernels.grouped))

@@ -11,8 +11,8 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
-from tinykan.activations import FUNCTIONS
-from tinykan.initialisers import INITIALISERS
+from tinykan.activations import ACTIVATIONS
+from tinykan.initializers import INITIALIZERS
 from tinykan.layers import learnable
 
 
@@ -148,16 +148,16 @@ def test_drop_in_for_a_dense_layer(lead, edge):
     assert layer(Tensor.zeros(*lead, 2)).shape == (*lead, 3)
 
 
-def test_bases_own_state_that_no_optimiser_moves():
+def test_bases_own_state_that_no_optimizer_moves():
     knots = np.linspace(-2.2, 2.2, 12)
     layer = KANLayer(2, 1, BSpline(5, 3, knots=knots))
     assert "basis.knots" in get_state_dict(layer)
     assert len(learnable(layer)) == 4  # coefficients, spline weight, base weight, bias
 
 
-@pytest.mark.parametrize("name", INITIALISERS)
+@pytest.mark.parametrize("name", INITIALIZERS)
 def test_initial_scale_follows_fan_in(name):
-    draw = INITIALISERS[name]
+    draw = INITIALIZERS[name]
     few, many = (draw(np.random.default_rng(0), (n, 4, n)).std() for n in (16, 256))
     power = 1.0 if name == "siren-first" else 0.5
     assert few / many == pytest.approx(16**power, rel=0.1)
@@ -195,9 +195,9 @@ def test_nan_in_one_sample_stays_there():
         (lambda: EdgeTanh(2, 3)(Tensor.zeros(4, 3)), r"\(4, 3\).*must be 2"),
         (lambda: KANLayer(2, 3)(Tensor([[1, 2]])), "floating-point"),
         (lambda: KANLayer(0, 3), "at least 1"),
-        (lambda: KANLayer(2, 3, base="sin"), "choose from " + ", ".join(FUNCTIONS)),
+        (lambda: KANLayer(2, 3, base="sin"), "choose from " + ", ".join(ACTIVATIONS)),
         (lambda: KANLayer(2, 3, kernels="fast"), "choose from auto, reference"),
-        (lambda: KANLayer(2, 3, initialiser="xavier"), "choose from " + ", ".join(INITIALISERS)),
+        (lambda: KANLayer(2, 3, initializer="xavier"), "choose from " + ", ".join(INITIALIZERS)),
     ],
 )
 def test_bad_arguments_are_one_line(make, message):
@@ -222,7 +222,7 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize("kind", [pytest.param("float64", marks=needs_float64), "float32"])
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_functions_and_their_slopes(name, kind):
     x = np.random.default_rng(0).uniform(-10, 10, 5001).astype(kind)
     tensor, exact = Tensor(x, dtype=getattr(dtypes, kind)), x.astype(float)
@@ -230,9 +230,9 @@ def test_functions_and_their_slopes(name, kind):
     # An angle of 300 is known to half a unit in its last place only.
     tolerance *= 30 if name == "sine30" else 1
     np.testing.assert_allclose(
-        FUNCTIONS[name](tensor).numpy(), reference(exact), rtol=tolerance, atol=tolerance
+        ACTIVATIONS[name](tensor).numpy(), reference(exact), rtol=tolerance, atol=tolerance
     )
-    slope = FUNCTIONS[name](tensor).sum().gradient(tensor)[0].numpy()
+    slope = ACTIVATIONS[name](tensor).sum().gradient(tensor)[0].numpy()
     # A central difference in float64: its own error is h^2 / 6 of the third derivative.
     h = 1e-5
     expected = (reference(exact + h) - reference(exact - h)) / (2 * h)
@@ -241,9 +241,9 @@ def test_functions_and_their_slopes(name, kind):
     np.testing.assert_allclose(slope[smooth], expected[smooth], rtol=tolerance, atol=error)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_functions_of_extreme_numbers(name):
-    y = FUNCTIONS[name](Tensor([-1e30, -1e4, 1e4, 1e30, float("nan")])).numpy()
+    y = ACTIVATIONS[name](Tensor([-1e30, -1e4, 1e4, 1e30, float("nan")])).numpy()
     assert np.isfinite(y[1:3]).all() and np.isnan(y[4])
     if not name.startswith("sine"):  # whose angles are not known to a whole turn any more
         assert np.isfinite(y[[0, 3]]).all()

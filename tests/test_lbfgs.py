@@ -8,10 +8,10 @@ from conftest import float64, needs_float64
 from tinygrad import Tensor, dtypes
 
 from tinykan import KAN, MLP, BSpline, DivergenceError, UserError, batches, fit
-from tinykan.grid import knots_of
+from tinykan.fitting.grids import knots_of
+from tinykan.fitting.least_squares import b_splines
+from tinykan.fitting.penalties import Regularization
 from tinykan.layers import learnable
-from tinykan.regularisation import Regularisation
-from tinykan.spline_fits import b_splines
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (200, 1))
@@ -141,7 +141,7 @@ def edges(model: KAN) -> np.ndarray:
 def test_penalties_are_what_their_formulas_say():
     model = KAN([2, 3, 1], BSpline(4), seed=0)
     x = Tensor(RNG.uniform(-1, 1, (100, 2)).astype(np.float32))
-    values = model.trace(x)
+    values = [*model.layer_inputs(x), model(x)]
     l1 = entropy = coefficients = differences = 0.0
     for layer, inputs in zip(model.layers, values, strict=False):
         sizes = np.abs(layer.edges(inputs).numpy()).mean(0)
@@ -156,7 +156,7 @@ def test_penalties_are_what_their_formulas_say():
         ((0, 0, 1, 0), coefficients),
         ((0, 0, 0, 1), differences),
     ):
-        found = Regularisation(model, 0.5, *weights)(values).item()
+        found = Regularization(model, 0.5, *weights)(values).item()
         assert found == pytest.approx(0.5 * expected, rel=1e-5)
 
 
@@ -166,7 +166,7 @@ def test_a_penalty_empties_the_edge_that_is_not_needed():
     sizes, losses = {}, {}
     for strength in (0.0, 0.01):
         model = KAN([2, 1], BSpline(5), seed=0)
-        penalty = Regularisation(model, strength) if strength else None
+        penalty = Regularization(model, strength) if strength else None
         history = fit(model, sample, steps=200, penalty=penalty, progress=False)
         sizes[strength], losses[strength] = edges(model)[:, 0], history.losses[-1]
     assert sizes[0.01][1] < 0.02 * sizes[0.01][0] and sizes[0.01][1] < 0.5 * sizes[0.0][1]
@@ -175,7 +175,7 @@ def test_a_penalty_empties_the_edge_that_is_not_needed():
 
 def test_what_is_no_penalty_is_one_line():
     with pytest.raises(UserError, match="l1 -1 must be a number of at least 0"):
-        Regularisation(spline(), 0.1, l1=-1)
+        Regularization(spline(), 0.1, l1=-1)
 
 
 def test_a_resumed_run_repeats_it_with_the_same_bits():

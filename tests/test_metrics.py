@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from tinykan import metrics
+from tinykan.tasks import metrics
 
 
 def test_psnr_of_a_known_error():

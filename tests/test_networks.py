@@ -28,8 +28,8 @@ from tinykan import (
     parameter_count,
     widths_for,
 )
-from tinykan.models import MODELS, ModelOptions, build
 from tinykan.networks import layer_norm
+from tinykan.runs.presets import MODELS, ModelOptions, build
 
 
 def built(**options) -> Network:
@@ -47,7 +47,7 @@ def test_siren_keeps_the_spread_of_its_activations():
     """Theorem 1.8 of the paper: pre-activations of unit variance at every depth."""
     model = Siren([2, 256, 256, 256, 1])
     x = np.random.default_rng(0).uniform(-1, 1, (512, 2)).astype(np.float32)
-    for values in model.trace(Tensor(x))[2:-1]:
+    for values in model.layer_inputs(Tensor(x))[2:]:
         assert values.numpy().std() == pytest.approx(np.sqrt(0.5), rel=0.15)
 
 
@@ -64,7 +64,7 @@ def test_siren_keeps_the_spread_of_its_activations():
         (EdgeTanhNetwork([2, 5, 1]), 15 * 3 + 6),
         (KAN([16, 5, 1], encoding=Sines(2, 8)), 85 * 10 + 6),
     ],
-    ids=lambda v: str(v) if isinstance(v, int) else v.shape,
+    ids=lambda v: str(v) if isinstance(v, int) else str(v.widths),
 )
 def test_parameter_count(model, count):
     assert parameter_count(model) == count
@@ -119,7 +119,7 @@ def test_layer_norm_between_the_layers():
     model = KAN([2, 5, 4, 1], Linear(), base=None, activation="tanh", norm="layer")
     assert "norm='layer'" in repr(model)
     x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
-    first, *inputs, output = (v.numpy() for v in model.trace(Tensor(x)))
+    first, *inputs, output = (v.numpy() for v in (*model.layer_inputs(Tensor(x)), model(Tensor(x))))
     np.testing.assert_array_equal(first, x)
     previous = x
     for layer, found in zip(model.layers[:-1], inputs, strict=True):
@@ -140,9 +140,9 @@ def test_the_gradient_of_layer_norm():
     found = total.gradient(tensor)[0].numpy()
 
     def value(x: np.ndarray) -> float:
-        centred = x - x.mean(-1, keepdims=True)
-        spread = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
-        return float((weights * centred / spread).sum())
+        centerd = x - x.mean(-1, keepdims=True)
+        spread = np.sqrt((centerd**2).mean(-1, keepdims=True) + 1e-5)
+        return float((weights * centerd / spread).sum())
 
     for at in np.ndindex(x.shape):
         step = np.zeros_like(x)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tinykan import UserError, load
-from tinykan.functions import FUNCTIONS
 from tinykan.interpret.attribution import edge_count
 from tinykan.interpret.recovery import recover
+from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 
 X = np.random.default_rng(0).uniform(-1, 1, (500, 2))
 
@@ -83,5 +83,5 @@ def test_constant_targets_have_no_formula():
     ("name", "known"), [("product", "x1*x2"), ("exp_sin", "exp(x2**2 + sin(pi*x1))")]
 )
 def test_known_formulas_are_recovered(name, known):
-    found = [recover(*FUNCTIONS[name].training_set(seed), seed=seed) for seed in range(10)]
+    found = [recover(*TARGET_FUNCTIONS[name].training_set(seed), seed=seed) for seed in range(10)]
     assert sum(str(f.formula[0]) == known for f in found) >= 8

@@ -24,7 +24,8 @@ except Exception as error:  # a compiler is missing, or too old
     print("no compiler:", error)
     sys.exit()
 import numpy as np
-from tinykan import BSpline, KANLayer, kernels
+from tinykan import BSpline, KANLayer
+from tinykan.kernels import work as kernels
 from tinykan.layers import learnable
 assert kernels.grouped(Tensor.ones(1, 1))
 for batch, inputs, outputs, intervals in [(256, 16, 8, 5), (70, 3, 5, 50), (1, 1, 1, 1)]:

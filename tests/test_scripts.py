@@ -13,18 +13,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from tinykan import (
-    KAN,
-    MLP,
-    BSpline,
-    Predictor,
-    load,
-    load_image,
-    metrics,
-    render,
-    save,
-)
-from tinykan.models import MODELS
+from tinykan import KAN, MLP, BSpline, Predictor, load, load_image, render, save
+from tinykan.runs.presets import MODELS
+from tinykan.tasks import metrics
 
 CAMERA = ROOT / "images" / "camera.png"
 TINY = ["--size", 24, "--steps", 12, "--batch", 256, "--parameters", 800, "--depth", 2]
@@ -67,7 +58,7 @@ def test_fit_image_writes_everything_and_the_model_alone_repeats_it(script, tmp_
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_fits_an_image_in_colour(script, tmp_path, model):
+def test_every_model_fits_an_image_in_color(script, tmp_path, model):
     options = ["--model", model, "--color", "--quiet", "--encoding", "nerf", "--parameters", 2000]
     result = script("fit_image.py", CAMERA, *TINY, *options, "--out", tmp_path)
     assert result.returncode == 0, result.stderr

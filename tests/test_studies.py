@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 
 from tinykan import UserError
-from tinykan.experiment import CHECKPOINT, PREVIOUS
+from tinykan.runs.run import CHECKPOINT, PREVIOUS
 from tinykan.studies.queue import DEATHS, Queue
 from tinykan.studies.study import Study, expand
 from tinykan.studies.worker import known_cells, run_cell

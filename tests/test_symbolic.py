@@ -38,7 +38,7 @@ from tinykan.interpret.formulas import (
     straightened,
     suggest_symbolic,
 )
-from tinykan.interpret.functions import LIBRARY
+from tinykan.interpret.library import LIBRARY
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.layers import learnable
 

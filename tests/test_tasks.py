@@ -8,11 +8,12 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 from tinygrad import Tensor
 
-from tinykan import KAN, Predictor, Sines, UserError, metrics
-from tinykan.images import bicubic
-from tinykan.models import ModelOptions
-from tinykan.protocols import task_from
-from tinykan.tasks import CAMERA, FunctionTask, ImageTask
+from tinykan import KAN, Predictor, Sines, UserError
+from tinykan.runs.presets import ModelOptions
+from tinykan.tasks import metrics
+from tinykan.tasks.benchmarks import task_from
+from tinykan.tasks.images import bicubic
+from tinykan.tasks.task import CAMERA, FunctionTask, ImageTask
 
 
 class Exactly:
@@ -34,7 +35,7 @@ def camera() -> np.ndarray:
 
 
 def bilinear(x: np.ndarray, corners: tuple) -> np.ndarray:
-    """P1 by its definition: (slice, x, y), -1 the first column's centre and 1 the last's."""
+    """P1 by its definition: (slice, x, y), -1 the first column's center and 1 the last's."""
     number = np.rint((x[:, 0].astype(float) + 1) * 4).astype(int)
     origin = np.array(corners)[number]
     row, column = origin[:, 0] + (x[:, 2] + 1) * 31.5, origin[:, 1] + (x[:, 1] + 1) * 31.5

@@ -23,7 +23,7 @@ from tinykan import (
     fit,
 )
 from tinykan.layers import learnable
-from tinykan.optimiser import learning_rates
+from tinykan.optim import learning_rates
 from tinykan.training import mean_squared_error
 
 X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
@@ -47,12 +47,12 @@ def test_adam_is_tinygrads(schedule):
     rates = learning_rates(0.02, 30, schedule)
     x, y, weights = Tensor(X), Tensor(targets), learnable(theirs)
     with Tensor.train():
-        optimiser = ReferenceAdam(weights, lr=0.02)
+        optimizer = ReferenceAdam(weights, lr=0.02)
         for rate in rates:
-            optimiser.lr.assign(Tensor([rate], dtype=optimiser.lr.dtype))
-            optimiser.zero_grad()
+            optimizer.lr.assign(Tensor([rate], dtype=optimizer.lr.dtype))
+            optimizer.zero_grad()
             mean_squared_error(theirs(x), y).backward()
-            optimiser.step()
+            optimizer.step()
     for a, b in zip(learnable(ours), weights, strict=True):
         # 30 steps of 0.02 each; the corrections are applied in another order.
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)

@@ -3,11 +3,10 @@
 from tinykan import device
 from tinykan.basis import Basis, BSpline, Linear, Polynomial
 from tinykan.checkpoint import CheckpointError, load, save
-from tinykan.dense_bases import RBF, Chebyshev, Fourier, Wavelet
+from tinykan.dense_basis import RBF, Chebyshev, Fourier, Wavelet
 from tinykan.device import DeviceError
 from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Scaled, Sines
 from tinykan.errors import UserError
-from tinykan.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.layers import EdgeTanh, KANLayer
 from tinykan.monitor import DivergenceError, History
 from tinykan.networks import (
@@ -20,6 +19,7 @@ from tinykan.networks import (
     parameter_count,
     widths_for,
 )
+from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.training import batches, fit
 
 __all__ = [

@@ -14,14 +14,14 @@ from typing import TypeVar
 
 from tinygrad import Tensor, UOp, dtypes
 
-from tinykan.gradient import with_derivative
+from tinykan.tensors import with_derivative
 
 # Formulas serve tensors, and single numbers inside a kernel.
 Number = TypeVar("Number", Tensor, UOp)
 
 
 @dataclass(frozen=True)
-class Function:
+class Activation:
     """A function of one variable with its derivative, both for tensors and inside kernels."""
 
     value: Callable
@@ -122,12 +122,12 @@ def _series(x: Number, coefficients: list[float]) -> Number:
     return total
 
 
-FUNCTIONS: dict[str, Function] = {
-    "identity": Function(lambda x: x, lambda x: x.const_like(1.0)),
-    "tanh": Function(tanh, _tanh_slope),
-    "relu": Function(lambda x: x * (x > 0).cast(x.dtype), lambda x: (x > 0).cast(x.dtype)),
-    "silu": Function(lambda x: x * _sigmoid(x), _silu_slope),
-    "gelu": Function(lambda x: x * _sigmoid(_gelu_argument(x)), _gelu_slope),
-    "sine": Function(sine, cosine),
-    "sine30": Function(lambda x: sine(30.0 * x), lambda x: 30.0 * cosine(30.0 * x)),
+ACTIVATIONS: dict[str, Activation] = {
+    "identity": Activation(lambda x: x, lambda x: x.const_like(1.0)),
+    "tanh": Activation(tanh, _tanh_slope),
+    "relu": Activation(lambda x: x * (x > 0).cast(x.dtype), lambda x: (x > 0).cast(x.dtype)),
+    "silu": Activation(lambda x: x * _sigmoid(x), _silu_slope),
+    "gelu": Activation(lambda x: x * _sigmoid(_gelu_argument(x)), _gelu_slope),
+    "sine": Activation(sine, cosine),
+    "sine30": Activation(lambda x: sine(30.0 * x), lambda x: 30.0 * cosine(30.0 * x)),
 }

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad import Tensor, UOp, dtypes
 
 from tinykan.errors import UserError, check_domain, check_integer
-from tinykan.gradient import with_derivative
+from tinykan.tensors import with_derivative
 
 # Closed forms serve tensors, and single numbers inside a kernel.
 Number = TypeVar("Number", Tensor, UOp)
@@ -125,7 +125,7 @@ class BSpline(Basis):
     `intervals + 2 order + 1` entries, one for each input `[in, knots]` or one for all `[knots]`;
     the domain is then each input's own, from knot `order` to knot `order + intervals`.
 
-    Uniform splines are evaluated in closed form: with v the distance to the centre of a function in
+    Uniform splines are evaluated in closed form: with v the distance to the center of a function in
     units of the knot spacing, the cardinal B-spline of order k is
         B(v) = 1/k! sum_j (-1)^j binomial(k+1, j) max(0, (k+1)/2 - j - |v|)^k,   0 <= j <= k/2
     (de Boor, A Practical Guide to Splines, ch. IX, using the symmetry, without which float32 loses
@@ -191,18 +191,18 @@ class BSpline(Basis):
         return (self.domain[1] - self.domain[0]) / self.intervals
 
     def position(self, x: Number) -> Number:
-        """`x` in units of the knot spacing, from the middle of the domain: centres of functions are
+        """`x` in units of the knot spacing, from the middle of the domain: centers of functions are
         exact half-integers there, and one rounding remains."""
         low, high = self.domain
         return (x - (low + high) / 2) / self._spacing
 
     def _offsets(self, x: Tensor) -> Tensor:
-        """Signed distance to each function's centre `[..., n_functions]`."""
-        centres = Tensor.arange(self.n_functions).to(x.device).cast(x.dtype)
-        return self.position(x).unsqueeze(-1) - (centres - (self.n_functions - 1) / 2)
+        """Signed distance to each function's center `[..., n_functions]`."""
+        centers = Tensor.arange(self.n_functions).to(x.device).cast(x.dtype)
+        return self.position(x).unsqueeze(-1) - (centers - (self.n_functions - 1) / 2)
 
     def closed_form(self, offset: Number) -> Number:
-        """The value of a function at a signed distance from its centre, in knot spacings."""
+        """The value of a function at a signed distance from its center, in knot spacings."""
         terms = [c * _power(r, self.order) for c, r in self._truncated(offset)]
         return sum(terms[1:], terms[0])
 

@@ -14,7 +14,7 @@ from tinygrad.nn.state import get_state_dict
 
 from tinykan import files
 from tinykan.basis import Basis, BSpline
-from tinykan.dense_bases import BASES
+from tinykan.dense_basis import BASES
 from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError
 from tinykan.layers import LAYERS

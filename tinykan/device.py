@@ -143,7 +143,7 @@ def _widened(name: str) -> str:
 
 @functools.cache
 def _allow_unaligned_vectors() -> None:
-    """Slices of realised tensors start anywhere in memory, but tinygrad 0.13 tells compilers that
+    """Slices of realized tensors start anywhere in memory, but tinygrad 0.13 tells compilers that
     each vector is aligned to its size; they rely on it, and the process dies."""
     os.environ["ALIGNED"] = "0"  # of clang's types
     cast(Any, getenv).cache_clear()

@@ -11,7 +11,7 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.activations import cosine, sine
 from tinykan.errors import UserError
-from tinykan.expressions import construct
+from tinykan.runs.expressions import construct
 
 
 class Encoding:

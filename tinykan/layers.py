@@ -8,11 +8,14 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_parameters
 
-from tinykan import dense_kernels, gpu_kernels, kernels, spline_kernels
-from tinykan.activations import FUNCTIONS
+from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, DenseBasis, Polynomial
 from tinykan.errors import UserError, check_integer, lookup
-from tinykan.initialisers import DEFAULT_INITIALISER, DRAWN_BIAS, INITIALISERS, glorot
+from tinykan.initializers import DEFAULT_INITIALIZER, DRAWN_BIAS, INITIALIZERS, glorot
+from tinykan.kernels import dense as dense_kernels
+from tinykan.kernels import gpu as gpu_kernels
+from tinykan.kernels import spline as spline_kernels
+from tinykan.kernels import work as kernels
 
 
 class KANLayer:
@@ -22,9 +25,9 @@ class KANLayer:
                       + base_weight[i, o] base(x[i])) + bias[o]
 
     (KAN paper, arXiv:2404.19756, eq. 2.10). `[..., in_features]` becomes `[..., out_features]`.
-    `base` names one of FUNCTIONS, or is None for no base term; `spline_weight` and `bias` can be
+    `base` names one of ACTIVATIONS, or is None for no base term; `spline_weight` and `bias` can be
     left out. `mask` `[in_features, out_features]` is 0 where there is no edge, as after pruning; it
-    is not learned. `initialiser` names one of INITIALISERS; the default goes with the basis.
+    is not learned. `initializer` names one of INITIALIZERS; the default goes with the basis.
 
     >>> KANLayer(2, 3, BSpline(5, 3))(Tensor.zeros(4, 2)).shape
     (4, 3)
@@ -41,7 +44,7 @@ class KANLayer:
         bias: bool = True,
         mask: np.ndarray | Tensor | None = None,
         kernels: str = "auto",
-        initialiser: str | None = None,
+        initializer: str | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         check_integer("in_features", in_features, 1)
@@ -53,9 +56,9 @@ class KANLayer:
         self.basis = BSpline() if basis is None else basis
         self.base = base
         if base is not None:
-            lookup("base function", base, FUNCTIONS)
-        name = initialiser or DEFAULT_INITIALISER.get(type(self.basis), "polynomial")
-        draw = lookup("initialiser", name, INITIALISERS)
+            lookup("base function", base, ACTIVATIONS)
+        name = initializer or DEFAULT_INITIALIZER.get(type(self.basis), "polynomial")
+        draw = lookup("initializer", name, INITIALIZERS)
         rng = rng or np.random.default_rng()
         edges = (in_features, self.basis.n_functions, out_features)
         pair, scale = (in_features, out_features), 1 / np.sqrt(in_features)
@@ -77,7 +80,7 @@ class KANLayer:
         """`[batch, in_features]` to `[batch, out_features]`, with the kernels that serve."""
         if self.kernels == "reference":
             return self.reference(x)
-        base = None if self.base is None else FUNCTIONS[self.base]
+        base = None if self.base is None else ACTIVATIONS[self.base]
         if (spline_layer := _spline_layer(self.basis, x)) is not None:
             parts = [self.scaled_coefficients()]
             parts += [] if self.base_weight is None else [self._masked(self.base_weight)]
@@ -100,7 +103,7 @@ class KANLayer:
         return self._plain(x, Tensor.linear)
 
     def _plain(self, x: Tensor, product: Callable[..., Tensor]) -> Tensor:
-        # Realised, or the functions would be evaluated again for every output inside the product.
+        # Realized, or the functions would be evaluated again for every output inside the product.
         features = self._features(x).flatten(-2).contiguous()
         return product(features, self._weights().flatten(0, 1).contiguous(), self.bias)
 
@@ -140,7 +143,9 @@ class KANLayer:
     def _features(self, x: Tensor) -> Tensor:
         """The basis functions, then the base function `[..., in, n]`."""
         phi = self.basis(x)
-        return phi if self.base is None else phi.cat(FUNCTIONS[self.base](x).unsqueeze(-1), dim=-1)
+        return (
+            phi if self.base is None else phi.cat(ACTIVATIONS[self.base](x).unsqueeze(-1), dim=-1)
+        )
 
     def scaled_coefficients(self) -> Tensor:
         """Coefficients times spline weights `[in, n_functions, out]`."""

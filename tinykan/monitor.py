@@ -16,7 +16,7 @@ from tinygrad.nn.state import get_parameters
 
 from tinykan.errors import UserError
 from tinykan.networks import Network
-from tinykan.optimiser import overwrite
+from tinykan.optim import overwrite
 
 EXPLODED = 1e3  # times the first loss: no run that gets there comes back
 OUTSIDE_LIMIT = 0.05  # share of a layer's inputs outside its grid above which the user should know
@@ -45,7 +45,7 @@ class Snapshot:
     """What `fit` needs, beside the weights, to go on after `step` as if it had never stopped."""
 
     step: int
-    arrays: dict[str, np.ndarray]  # of the optimiser, and the weights last known to be good
+    arrays: dict[str, np.ndarray]  # of the optimizer, and the weights last known to be good
     record: dict[str, Any]  # the history and the rest, as JSON
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from tinygrad import Tensor, TinyJit, dtypes
 
-from tinykan.activations import FUNCTIONS
+from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
 from tinykan.encoding import Encoding
 from tinykan.errors import UserError, lookup
@@ -26,10 +26,10 @@ NORMS = {"layer": layer_norm}
 
 
 class Network:
-    """An optional encoding, then layers with a node activation (a name of FUNCTIONS) between them:
-    `[..., in_features]` to `[..., out_features]`. `norm` names one of NORMS, for the input of each
-    layer but the first, after the activation. Most features are then within (-2, 2): with it, give
-    bases that domain, as FastKAN does."""
+    """An optional encoding, then layers with a node activation, a name of ACTIVATIONS, between
+    them: `[..., in_features]` to `[..., out_features]`. `norm` names one of NORMS, for the input
+    of each layer but the first, after the activation. Most features are then within (-2, 2): with
+    it, give bases that domain, as FastKAN does."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Network:
         encoding: Encoding | None = None,
         norm: str | None = None,
     ) -> None:
-        lookup("activation", activation, FUNCTIONS)
+        lookup("activation", activation, ACTIVATIONS)
         if norm is not None:
             lookup("norm", norm, NORMS)
         self.layers, self.activation, self.encoding = list(layers), activation, encoding
@@ -53,10 +53,10 @@ class Network:
         self.in_features, self.out_features = chain[0].in_features, chain[-1].out_features
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.trace(x)[-1]
+        return self.layers[-1](self.layer_inputs(x)[-1])
 
-    def trace(self, x: Tensor) -> list[Tensor]:
-        """The input of every layer, in order, and last the network's output."""
+    def layer_inputs(self, x: Tensor) -> list[Tensor]:
+        """The input of every layer `[..., its in_features]`, in order, for the network's `x`."""
         if x.ndim < 1 or x.shape[-1] != self.in_features:
             raise UserError(
                 f"input of shape {x.shape}: the last dimension must be {self.in_features}"
@@ -65,17 +65,16 @@ class Network:
         for layer in self.layers[:-1]:
             nodes = layer(values[-1])
             if self.activation != "identity":
-                nodes = FUNCTIONS[self.activation](nodes)
-            # Realised, or the next layer's product would activate each node once for every output.
+                nodes = ACTIVATIONS[self.activation](nodes)
+            # Realized, or the next layer's product would activate each node once for every output.
             nodes = nodes.contiguous()
             values.append(NORMS[self.norm](nodes).contiguous() if self.norm else nodes)
-        return [*values, self.layers[-1](values[-1])]
+        return values
 
     @property
-    def shape(self) -> str:
-        """The widths of its layers, as in 16-28-22-1."""
-        widths = [self.layers[0].in_features, *(layer.out_features for layer in self.layers)]
-        return "-".join(map(str, widths))
+    def widths(self) -> list[int]:
+        """The number of features before the first layer, and after each layer."""
+        return [self.layers[0].in_features, *(layer.out_features for layer in self.layers)]
 
     def __repr__(self) -> str:
         parts = ",\n  ".join(map(repr, self.layers))
@@ -130,13 +129,13 @@ class MLP(Network):
         seed: int = 0,
     ) -> None:
         rng = np.random.default_rng(seed)
-        initialiser = "uniform" if activation == "relu" else "glorot"
-        layers = [_dense(i, o, initialiser, rng, bias) for i, o in _pairs(widths)]
+        initializer = "uniform" if activation == "relu" else "glorot"
+        layers = [_dense(i, o, initializer, rng, bias) for i, o in _pairs(widths)]
         super().__init__(layers, activation, encoding)
 
 
 class Siren(Network):
-    """A network of sines (Sitzmann et al. 2020) with their initialisation and frequency, 30."""
+    """A network of sines (Sitzmann et al. 2020) with their initialization and frequency, 30."""
 
     def __init__(
         self, widths: Sequence[int], *, encoding: Encoding | None = None, seed: int = 0
@@ -248,17 +247,22 @@ def edge_widths(
         nearest = min(candidates, key=lambda c: abs(count(c) - parameters))
         raise UserError(
             f"no network of {depth} hidden layers from {inputs} to {outputs} features comes within "
-            f"2 % of {parameters} parameters; the nearest, {'-'.join(map(str, nearest))}, "
+            f"2 % of {parameters} parameters; the nearest, {widths_text(nearest)}, "
             f"has {count(nearest)}"
         )
     return min(fitting, key=lambda c: (abs(c[-2] - c[1]), abs(count(c) - parameters)))
 
 
+def widths_text(widths: Sequence[int]) -> str:
+    """Widths as the scripts print them: 16-28-22-1."""
+    return "-".join(map(str, widths))
+
+
 def _dense(
-    i: int, o: int, initialiser: str, rng: np.random.Generator, bias: bool = True
+    i: int, o: int, initializer: str, rng: np.random.Generator, bias: bool = True
 ) -> KANLayer:
     return KANLayer(
-        i, o, Linear(), base=None, spline_weight=False, bias=bias, initialiser=initialiser, rng=rng
+        i, o, Linear(), base=None, spline_weight=False, bias=bias, initializer=initializer, rng=rng
     )
 
 

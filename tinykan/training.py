@@ -9,12 +9,12 @@ import numpy as np
 from tinygrad import Context, Tensor, TinyJit, dtypes
 
 from tinykan.errors import UserError, check_integer
-from tinykan.grid import grid_mover, own_knots
+from tinykan.fitting.grids import grid_mover, own_knots
 from tinykan.layers import learnable
 from tinykan.monitor import DivergenceError, History, Monitor, Snapshot
 from tinykan.networks import Network
-from tinykan.optimiser import Adam, learning_rates
-from tinykan.sampling import uniform
+from tinykan.optim import Adam, learning_rates
+from tinykan.tasks.sampling import uniform
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -60,14 +60,14 @@ def batches(
 
 
 def training_step(
-    model: Network, sample: Sampler, optimiser: Adam, objective: Objective
+    model: Network, sample: Sampler, optimizer: Adam, objective: Objective
 ) -> Callable[[], Tensor]:
     """A function that takes one step, to be compiled as a whole: sample, objective, gradients and
     update. It returns what the objective reports."""
 
     def step() -> Tensor:
-        x, y = _drawn(sample, optimiser.step)
-        devices = optimiser.parameters[0].device
+        x, y = _drawn(sample, optimizer.step)
+        devices = optimizer.parameters[0].device
         if isinstance(devices, tuple):
             if len(x) % len(devices):
                 raise UserError(
@@ -75,7 +75,7 @@ def training_step(
                 )
             x, y = (t.shard(devices, axis=0).realize() for t in (x, y))
         value, report = objective(x, y)
-        optimiser.minimise(value, report)
+        optimizer.minimize(value, report)
         return report
 
     return step
@@ -86,12 +86,13 @@ def objective_of(
     loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
     penalty: Callable[[list[Tensor]], Tensor] | None = None,
 ) -> Objective:
-    """What is minimised: the loss, and the penalty, of the model's inputs and targets. And a report
+    """What is minimized: the loss, and the penalty, of the model's inputs and targets. And a report
     `[1 + layers]`: the loss without the penalty, and for each layer the share of its inputs outside
     the grid."""
 
     def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        values = model.trace(x)
+        inputs = model.layer_inputs(x)
+        values = [*inputs, model.layers[-1](inputs[-1])]
         value = loss(values[-1], y)
         # A few samples are enough to know whether inputs stay on the grid: from the whole batch,
         # for data may come sorted.
@@ -143,7 +144,7 @@ def fit(
     half of the steps, and as often in that of the iterations (PyKAN's update_grid_from_samples).
 
     `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
-    that is minimised, not to that which is reported.
+    that is minimized, not to that which is reported.
 
     Every `log_every` steps (about 100 times a run by default) the loss is read back and
     `on_log(steps done, history)` is called, whose time is not counted.
@@ -224,14 +225,14 @@ def _full_batch(
     on_step: Callable[[int, None], bool] | None,
 ) -> None:
     """The part of `fit` after Adam."""
-    from tinykan.lbfgs import LBFGS, float64  # an extra
+    from tinykan.fitting.lbfgs import LBFGS, float64  # an extra
 
     before, stopped = monitor.total - iterations, False
     monitor.start(before)
     with float64(model):
         x, y = (t.cast(learnable(model)[0].dtype).contiguous().realize() for t in drawn)
-        optimiser = LBFGS(model, objective, x, y)
-        monitor.guard.check(before, optimiser.report()[0])
+        optimizer = LBFGS(model, objective, x, y)
+        monitor.guard.check(before, optimizer.report()[0])
         move_grids, done = grid_mover(model), 0
 
         def after(iteration: int, report: list[float]) -> bool:
@@ -247,7 +248,7 @@ def _full_batch(
         for begin, end in pairwise([*(moves or [0]), iterations]):
             if moves:
                 move_grids(x)
-            done += optimiser.run(end - begin, after)
+            done += optimizer.run(end - begin, after)
             if stopped:
                 return
     if done < iterations:

@@ -125,7 +125,7 @@ class _Seen:
 def _observe(model: Network, x: np.ndarray) -> list[_Seen]:
     seen = []
     for number, (layer, values) in enumerate(
-        zip(model.layers, model.trace(checked_samples(model, x)), strict=False), 1
+        zip(model.layers, model.layer_inputs(checked_samples(model, x)), strict=True), 1
     ):
         edges = layer.edges(values).numpy()  # [n, in, out]
         size = np.abs(edges).max(axis=0).astype(np.float64)

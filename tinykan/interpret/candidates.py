@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinykan.errors import UserError, lookup
-from tinykan.interpret.functions import LIBRARY
+from tinykan.interpret.library import LIBRARY
 
 try:
     from scipy.optimize import least_squares
@@ -151,10 +151,10 @@ def _searched(
 
 def _projected(values: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """c, d and the residual `[..., n]` of the least squares fit of y `[n]` by c values + d."""
-    centred, wanted = values - values.mean(-1, keepdims=True), y - y.mean()
-    power = np.square(centred).sum(-1)
-    c = (centred * wanted).sum(-1) / np.where(power > 0, power, 1.0)
-    return c, y.mean() - c * values.mean(-1), wanted - c[..., None] * centred
+    centerd, wanted = values - values.mean(-1, keepdims=True), y - y.mean()
+    power = np.square(centerd).sum(-1)
+    c = (centerd * wanted).sum(-1) / np.where(power > 0, power, 1.0)
+    return c, y.mean() - c * values.mean(-1), wanted - c[..., None] * centerd
 
 
 def _thinned(n: int, most: int) -> np.ndarray:

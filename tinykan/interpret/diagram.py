@@ -73,7 +73,7 @@ def save_diagram(
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(0, layout.height))
     axis.set_axis_off()
     scores = attribution(model, x).edges
-    values = [v.numpy() for v in model.trace(checked_samples(model, x))[:-1]]
+    values = [v.numpy() for v in model.layer_inputs(checked_samples(model, x))]
     for number, (layer, pairs) in enumerate(zip(model.layers, edges, strict=True)):
         chosen = tuple(pairs.T)
         score = scores[number][chosen]
@@ -118,11 +118,11 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Band:
-    """The panels of a layer: their side, their centres `[n, 2]`, and the heights between which they
+    """The panels of a layer: their side, their centers `[n, 2]`, and the heights between which they
     stand."""
 
     side: float
-    centres: np.ndarray
+    centers: np.ndarray
     low: float
     high: float
 
@@ -168,7 +168,7 @@ def _draw_edges(
     lines, panels, drawn, inks, reds = [], [], [], [], []
     for index in np.argsort(opacity, kind="stable"):
         start, end = layout.edges[number][index]
-        x, y = band.centres[index]
+        x, y = band.centers[index]
         below, above = layout.nodes[number][start], layout.nodes[number + 1][end]
         lines.append(np.concatenate([_bend(below, (x, band.low)), [(x, y)]]))
         lines.append(np.concatenate([_bend(above, (x, band.high)), [(x, y)]]))

@@ -19,7 +19,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.interpret.candidates import Affine, Candidate, candidates, fit_function
-from tinykan.interpret.functions import LIBRARY
+from tinykan.interpret.library import LIBRARY
 from tinykan.interpret.symbolic import SymbolicLayer, copied, live_edges, with_mask
 from tinykan.layers import KANLayer, learnable
 from tinykan.networks import Network
@@ -34,7 +34,7 @@ except ImportError:
 MOST_SAMPLES = 4096  # of the rows of x no more are looked at
 
 # What stands on the nodes, of x.
-ACTIVATIONS = {
+ACTIVATION_FORMULAS = {
     "identity": "x",
     "tanh": "tanh(x)",
     "relu": "Max(0, x)",
@@ -170,12 +170,12 @@ def formula(
 
     With `digits`, numbers are rounded to so many after the decimal point, by `rounded`. Raises
     UserError, naming the first, if an edge is neither symbolic nor 0, and for a network with an
-    encoding, a norm or an activation that is none of ACTIVATIONS.
+    encoding, a norm or an activation that is none of ACTIVATION_FORMULAS.
     """
     if model.encoding is not None or model.norm is not None:
         part = model.encoding if model.encoding is not None else f"norm {model.norm}"
         raise UserError(f"no formula of a network with {part!r}: only layers and activations")
-    activation = lookup("activation for a formula", model.activation, ACTIVATIONS)
+    activation = lookup("activation for a formula", model.activation, ACTIVATION_FORMULAS)
     count = model.in_features
     names = [f"x{n + 1}" for n in range(count)] if input_names is None else list(input_names)
     if len(set(names)) != count:
@@ -297,7 +297,7 @@ def _samples(model: Network, x: np.ndarray) -> np.ndarray:
 def _curves(model: Network, x: np.ndarray, layer: int) -> tuple[np.ndarray, np.ndarray]:
     """The inputs `[n, in]` of a layer at samples `x`, and its edges there `[n, in, out]`."""
     weight = learnable(model)[0]
-    inputs = model.trace(Tensor(x, dtype=weight.dtype).to(weight.device))[layer]
+    inputs = model.layer_inputs(Tensor(x, dtype=weight.dtype).to(weight.device))[layer]
     values = model.layers[layer].edges(inputs).numpy()
     if not np.isfinite(values).all():
         raise UserError(f"the edges of layer {layer} are not finite at the samples")

@@ -12,11 +12,11 @@ import numpy as np
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError
+from tinykan.fitting.penalties import Regularization
 from tinykan.interpret.attribution import attribution, edge_count, prune
 from tinykan.interpret.formulas import auto_symbolic, expanded, fix_symbolic, formula, straightened
 from tinykan.interpret.symbolic import SymbolicLayer
-from tinykan.networks import KAN, Network
-from tinykan.regularisation import Regularisation
+from tinykan.networks import KAN, Network, widths_text
 from tinykan.training import Sampler, batches, fit
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def recover(
     variance = deviation**2
     for strength in STRENGTHS:
         trained = KAN([x.shape[1], hidden, y.shape[1]], BSpline(5), spline_weight=False, seed=seed)
-        penalty = Regularisation(trained, strength * deviation)
+        penalty = Regularization(trained, strength * deviation)
         history = fit(
             trained,
             sample,
@@ -131,7 +131,8 @@ def _reduce(
         smaller = prune(model, x, node_threshold=np.nextafter(least, np.inf), edge_threshold=0)
         fitted = _refit(smaller, sample)
         kept = fitted <= max(3 * loss, enough)
-        say(f"{smaller.shape}: loss {fitted:.1e}, {'goes on' if kept else 'does not fit'}")
+        verdict = "goes on" if kept else "does not fit"
+        say(f"{widths_text(smaller.widths)}: loss {fitted:.1e}, {verdict}")
         if not kept:
             break
         model, loss = smaller, fitted

@@ -11,7 +11,7 @@ from tinygrad import Tensor
 
 from tinykan.basis import Basis, Linear
 from tinykan.errors import UserError, lookup
-from tinykan.interpret.functions import LIBRARY
+from tinykan.interpret.library import LIBRARY
 from tinykan.layers import EdgeTanh, KANLayer, like
 
 
@@ -103,7 +103,7 @@ class SymbolicLayer:
             edges = list(group)
             a, b, c, d = (self.affine[start : start + len(edges), n] for n in range(4))
             inputs = Tensor.stack(*(x[..., i] for i, _, _ in edges), dim=-1)
-            # Realised, or each would be evaluated again for every output.
+            # Realized, or each would be evaluated again for every output.
             values = (c * LIBRARY[name].tensor(a * inputs + b) + d).contiguous()
             result += [(edge, values[..., n]) for n, edge in enumerate(edges)]
             start += len(edges)

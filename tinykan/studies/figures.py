@@ -1,5 +1,5 @@
 """A study's figures (matplotlib, the `demo` extra), each as the bytes of a PNG with two pixels for
-each that it is to be wide. An arm has the same colour, line and marker in all of them."""
+each that it is to be wide. An arm has the same color, line and marker in all of them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ except ImportError:
         "figures need matplotlib; install it with: pip install 'tinykan[demo]'"
     ) from None
 
-# Paul Tol's "muted" scheme, which the colour-blind can tell apart, without its palest, and black.
-COLOURS = (
+# Paul Tol's "muted" scheme, which the color-blind can tell apart, without its palest, and black.
+COLORS = (
     *("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499"),
     "#000000",
 )
@@ -59,8 +59,8 @@ class Look:
     number: int
 
     @property
-    def colour(self) -> str:
-        return COLOURS[self.number % len(COLOURS)]
+    def color(self) -> str:
+        return COLORS[self.number % len(COLORS)]
 
     @property
     def line(self) -> str:
@@ -87,7 +87,7 @@ def draw_scores(study: Study, ranking: list[Group]) -> bytes:
                 values,
                 [row] * len(values),
                 style.marker,
-                color=style.colour,
+                color=style.color,
                 markersize=6.5,
                 alpha=0.75,
                 markeredgewidth=0,
@@ -132,7 +132,7 @@ def draw_cost(study: Study, groups: list[Group], cost: str) -> bytes:
                 [means[i] for i in own],
                 [deviation(points[i].values(study.score)) or 0.0 for i in own],
                 fmt=style.marker + "-",
-                color=style.colour,
+                color=style.color,
                 markersize=7,
                 elinewidth=1.2,
                 lw=0.5,
@@ -162,7 +162,7 @@ def draw_cost(study: Study, groups: list[Group], cost: str) -> bytes:
         )
         axis.grid(True, color=FAINT, lw=0.7)
         handles = [
-            Line2D([], [], color=look[a].colour, marker=look[a].marker, ls="", label=_literal(a))
+            Line2D([], [], color=look[a].color, marker=look[a].marker, ls="", label=_literal(a))
             for a in arms
         ]
         columns = max(1, min(3, LEGEND // (4 + max(map(len, arms), default=0))))
@@ -186,9 +186,9 @@ def draw_curves(study: Study, ranking: list[Group], against: str) -> bytes:
             seconds = np.mean([np.interp(steps, c[:, 0], c[:, 2]) for c in curves], axis=0)
             x, mean = steps if against == "steps" else seconds, losses.mean(axis=0)
             axis.fill_between(
-                x, losses.min(axis=0), losses.max(axis=0), color=style.colour, alpha=0.15, lw=0
+                x, losses.min(axis=0), losses.max(axis=0), color=style.color, alpha=0.15, lw=0
             )
-            axis.plot(x, mean, style.line, color=style.colour, lw=1.4)
+            axis.plot(x, mean, style.line, color=style.color, lw=1.4)
             ends.append((float(x[-1]), float(mean[-1]), group.arm))
             highest.append(np.nanmax(mean[steps >= EARLY * steps[-1]]))
         axis.set_yscale("log")
@@ -219,7 +219,7 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str]], look: dict[str
     for (x, y, arm), height in zip(places, heights, strict=True):
         style = look[arm]
         free: Any = {"transform": axis.transAxes, "clip_on": False}
-        mark: Any = {"color": style.colour, "marker": style.marker, "ms": 4.5, **free}
+        mark: Any = {"color": style.color, "marker": style.marker, "ms": 4.5, **free}
         axis.plot([x, 1.03], [y, height], color=LINK, lw=0.7, zorder=0, **free)
         axis.plot([x], [y], **mark)
         axis.plot([1.04, 1.08, 1.12], [height] * 3, style.line, lw=1.4, markevery=[1], **mark)
@@ -228,15 +228,15 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str]], look: dict[str
         )
 
 
-def draw_error_scale(limit: float, size: tuple[int, int], colours: str) -> np.ndarray:
-    """The colour bar of error maps, as pixels `[height, width, 3]` of that (width, height)."""
+def draw_error_scale(limit: float, size: tuple[int, int], colors: str) -> np.ndarray:
+    """The color bar of error maps, as pixels `[height, width, 3]` of that (width, height)."""
     points = min(9.0, 7 * size[0] / 256)  # of letters: the longest line fits
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(size[0] / 200, size[1] / 200))
         figure.set_facecolor("white")
         axis = figure.add_axes((0.16, 0.64, 0.68, 0.14))
         ramp = np.linspace(0, 1, 256)[None]
-        axis.imshow(ramp, cmap=colours, aspect="auto", extent=(0, limit, 0, 1))
+        axis.imshow(ramp, cmap=colors, aspect="auto", extent=(0, limit, 0, 1))
         axis.set_xticks([0, limit], ["0", f"≥ {limit:.1%}"], fontsize=points)
         axis.set(yticks=[])
         axis.set_xlabel("absolute error,\nshare of the full range", fontsize=points)

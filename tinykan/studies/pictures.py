@@ -13,7 +13,7 @@ from PIL import Image
 from tinykan.errors import UserError
 from tinykan.studies.figures import draw_error_scale
 
-COLOURS = "magma"
+COLORS = "magma"
 SIDE = 400  # pixels at most; larger pictures are reduced, smaller ones enlarged
 
 
@@ -32,7 +32,7 @@ def errors(picture: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def common_limit(maps: list[np.ndarray]) -> float:
-    """The error at which the colour bar ends: a hundredth of all pixels lie above."""
+    """The error at which the color bar ends: a hundredth of all pixels lie above."""
     pooled = np.concatenate([np.zeros(1), *(error.ravel() for error in maps)])
     return max(1e-3, float(np.quantile(pooled, 0.99)))
 
@@ -41,16 +41,16 @@ def pair(picture: np.ndarray, error: np.ndarray | None, limit: float) -> bytes:
     """A picture beside its error map, or alone; errors above `limit` are drawn as `limit`."""
     shown = [_sized(picture)]
     if error is not None:
-        coloured = colormaps[COLOURS](np.minimum(error / limit, 1))[..., :3]
-        shown.append(_sized(np.rint(coloured * 255).astype(np.uint8)))
+        colored = colormaps[COLORS](np.minimum(error / limit, 1))[..., :3]
+        shown.append(_sized(np.rint(colored * 255).astype(np.uint8)))
     return _png(shown)
 
 
 def target_and_scale(target: np.ndarray, limit: float) -> bytes:
-    """The target beside the colour bar of the error maps."""
+    """The target beside the color bar of the error maps."""
     shown = _sized(target)
     height, width = shown.shape[:2]
-    return _png([shown, draw_error_scale(limit, (width, height), COLOURS)])
+    return _png([shown, draw_error_scale(limit, (width, height), COLORS)])
 
 
 def _sized(pixels: np.ndarray) -> np.ndarray:

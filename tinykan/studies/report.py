@@ -215,7 +215,7 @@ def _reconstructions(study: Study) -> list[Block]:
                 Figure(
                     "target",
                     pictures.target_and_scale(target, limit),
-                    "The target, and the colour bar of the error maps.",
+                    "The target, and the color bar of the error maps.",
                     "The target, and the scale of all error maps.",
                 )
             )

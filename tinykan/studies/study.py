@@ -36,11 +36,11 @@ from typing import Any
 
 import numpy as np
 
-from tinykan.cli import checked
 from tinykan.errors import UserError
-from tinykan.options import VOLATILE, Options
-from tinykan.protocols import task_from
-from tinykan.tasks import Task
+from tinykan.runs.command_line import checked
+from tinykan.runs.options import VOLATILE, Options
+from tinykan.tasks.benchmarks import task_from
+from tinykan.tasks.task import Task
 
 HIGHER_IS_BETTER = ("psnr", "ssim")
 DEFAULTS = {option.name: option.default for option in fields(Options)}

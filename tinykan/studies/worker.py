@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from tinykan.cli import checked
 from tinykan.errors import UserError
-from tinykan.experiment import SUMMARY, Run
-from tinykan.images import to_pillow
-from tinykan.networks import Predictor
-from tinykan.options import Options
+from tinykan.networks import Predictor, widths_text
+from tinykan.runs.command_line import checked
+from tinykan.runs.options import Options
+from tinykan.runs.run import SUMMARY, Run
 from tinykan.studies.queue import Queue, Record
 from tinykan.studies.study import Cell, Study
+from tinykan.tasks.images import to_pillow
 
 POLL = 1.0  # seconds between looks at the queue while others hold what is left
 UNKNOWN = Record("waiting")
@@ -107,7 +107,7 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
     cell_only = {
         "score": scores[study.score],
         "scores": scores,
-        "shape": model.shape,
+        "shape": widths_text(model.widths),
         "curve": [[m["step"], m["loss"], m["seconds"]] for m in out.metrics],
         "picture": encoded(task.picture(fitted)),
         "seconds": round(time.perf_counter() - begun, 2),

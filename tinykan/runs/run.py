@@ -19,14 +19,14 @@ from tinygrad.nn.state import get_parameters
 
 from tinykan import checkpoint, device
 from tinykan.errors import UserError
-from tinykan.grid import own_knots
-from tinykan.interruption import Pace, Stopped, signals
+from tinykan.fitting.grids import own_knots
 from tinykan.monitor import DivergenceError, History, Snapshot
 from tinykan.networks import Network, parameter_count
-from tinykan.optimiser import overwrite
-from tinykan.options import VOLATILE, Options
-from tinykan.run_folder import RunFolder, warn
-from tinykan.tasks import Task
+from tinykan.optim import overwrite
+from tinykan.runs.folder import RunFolder, warn
+from tinykan.runs.interruption import Pace, Stopped, signals
+from tinykan.runs.options import VOLATILE, Options
+from tinykan.tasks.task import Task
 from tinykan.training import fit
 
 PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")

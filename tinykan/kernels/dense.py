@@ -12,9 +12,9 @@ from tinygrad import Tensor
 from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
-from tinykan.activations import Function
+from tinykan.activations import Activation
 from tinykan.basis import DenseBasis
-from tinykan.kernels import (
+from tinykan.kernels.work import (
     empty,
     lane_range,
     lanes_for,
@@ -35,7 +35,7 @@ LANES = 64  # columns summed side by side
 FUNCTION_LANES = 16  # inputs whose functions are computed side by side
 
 
-def features(x: Tensor, basis: DenseBasis, base: Function | None) -> Tensor:
+def features(x: Tensor, basis: DenseBasis, base: Activation | None) -> Tensor:
     """The functions of the basis, then the base function, of `x` `[n, in]`: `[n, functions * in]`,
     neighbouring inputs side by side, so that they are computed and stored as vectors."""
     rows, inputs = x.shape

@@ -27,10 +27,11 @@ from tinygrad import Tensor, dtypes
 from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, KernelInfo, UOp
 
-from tinykan.activations import Function
+from tinykan.activations import Activation
 from tinykan.basis import BSpline
-from tinykan.dense_kernels import column_sums
-from tinykan.kernels import (
+from tinykan.kernels.dense import column_sums
+from tinykan.kernels.local_support import find_interval, local_functions
+from tinykan.kernels.work import (
     empty,
     lane_range,
     lanes_for,
@@ -42,7 +43,6 @@ from tinykan.kernels import (
     widen,
     widened,
 )
-from tinykan.local_support import local_functions, lookup
 
 CHUNK = 64  # samples, whose outputs and one input's features and weights fit into the first cache
 LANES = 64  # outputs computed side by side
@@ -52,7 +52,7 @@ SUMMED_LANES = 8  # the same, where they are then summed up
 def spline_layer(
     x: Tensor,
     basis: BSpline,
-    base: Function | None,
+    base: Activation | None,
     weights: Sequence[Tensor],
     bias: Tensor | None,
 ) -> Tensor:
@@ -118,7 +118,7 @@ def _forward(
     x: UOp,
     *others: UOp,
     basis: BSpline,
-    base: Function | None,
+    base: Activation | None,
     biased: bool,
 ) -> UOp:
     """The layer, from the inputs; given knots, with room for what is looked up on them; and the
@@ -137,7 +137,7 @@ def _forward(
     i = UOp.range(inputs, 5)
     if given:  # looked up one by one first, else compilers make no vectors of what follows
         (knots, found), sample = given, UOp.range(chunk, 6)
-        looked_up = lookup(x[block * chunk + sample, i].load(), basis, knots, i)
+        looked_up = find_interval(x[block * chunk + sample, i].load(), basis, knots, i)
         stored = [found[thread, r, sample].store(value) for r, value in enumerate(looked_up)]
         found = found.after(UOp.group(*stored).end(sample))
 

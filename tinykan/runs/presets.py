@@ -9,15 +9,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from tinykan.activations import FUNCTIONS
+from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, Linear, Polynomial
-from tinykan.cli import option
-from tinykan.dense_bases import BASES
+from tinykan.dense_basis import BASES
 from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError, lookup
-from tinykan.expressions import construct
 from tinykan.layers import KANLayer
 from tinykan.networks import NORMS, EdgeTanhNetwork, Network, edge_widths
+from tinykan.runs.command_line import option
+from tinykan.runs.expressions import construct
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,21 @@ class Model:
     basis: str = "Linear"
     activation: str = "identity"
     base: str | None = None
-    initialisers: tuple[str | None, str | None] = (None, None)  # of the first layer, of the others
+    initializers: tuple[str | None, str | None] = (None, None)  # of the first layer, of the others
     norm: str | None = None
 
 
 MODELS = {
     "tanh": Model("tanh(sum_i w x_i + b)", 5e-3, activation="tanh"),
     "relu": Model(
-        "max(0, sum_i w x_i + b)", 2e-3, activation="relu", initialisers=("uniform", "uniform")
+        "max(0, sum_i w x_i + b)", 2e-3, activation="relu", initializers=("uniform", "uniform")
     ),
     "siren": Model(
         "sin(30 (sum_i w x_i + b))",
         5e-4,
         encoding="none",
         activation="sine30",
-        initialisers=("siren-first", "siren-hidden"),
+        initializers=("siren-first", "siren-hidden"),
     ),
     "quadratic": Model(
         "tanh(sum_i (a x_i^2 + b x_i) + c)", 5e-3, basis="Polynomial(2)", activation="tanh"
@@ -61,21 +61,21 @@ MODELS = {
         encoding="none",
         basis="Linear, Polynomial(2)",
         activation="sine30",
-        initialisers=("siren-first", "siren-hidden"),
+        initializers=("siren-first", "siren-hidden"),
     ),
     "siren-kan": Model(
         "sum_i (a sin(30 x_i) + b cos(30 x_i)) + c",
         1e-3,
         encoding="none",
         basis=f"Linear, Fourier(1, period={2 * math.pi / 30:.6f})",
-        initialisers=("siren-first", "siren-hidden"),
+        initializers=("siren-first", "siren-hidden"),
     ),
     # Without PyKAN's spline weight, which scales coefficients that are free already.
     "spline": Model(
         "sum_i (spline(x_i) + w silu(x_i)) + b", 1e-2, basis="BSpline(5, 3)", base="silu"
     ),
     "rbf": Model(
-        "sum_i (sum_n a_n gauss(x_i - c_n) + w silu(x_i)) + b, normalised",
+        "sum_i (sum_n a_n gauss(x_i - c_n) + w silu(x_i)) + b, normalized",
         5e-3,
         basis="RBF(8)",
         base="silu",
@@ -89,7 +89,7 @@ MODELS = {
         basis="Fourier(4)",
     ),
     "wavelet": Model(
-        "sum_i (sum_n a_n psi_n(x_i) + w silu(x_i)) + b, normalised",
+        "sum_i (sum_n a_n psi_n(x_i) + w silu(x_i)) + b, normalized",
         5e-3,
         basis="Wavelet(3)",
         base="silu",
@@ -114,12 +114,12 @@ class ModelOptions:
     base: str | None = option(
         None,
         "function beside the basis on every edge (default: the model's)",
-        choices=("none", *FUNCTIONS),
+        choices=("none", *ACTIVATIONS),
     )
     spline_weight: bool = option(False, "scale every edge's splines, as PyKAN does")
     no_bias: bool = option(False, "leave out the biases")
     activation: str | None = option(
-        None, "function on the nodes (default: the model's)", choices=FUNCTIONS
+        None, "function on the nodes (default: the model's)", choices=ACTIVATIONS
     )
     norm: str | None = option(
         None,
@@ -162,10 +162,10 @@ def build(
         for basis, extra in zip(bases, extras, strict=True)
     ]
     widths = edge_widths(options.parameters, per_edge, inputs, out_features, bias=bias)
-    first, others = model.initialisers
+    first, others = model.initializers
     layers = [
-        KANLayer(i, o, basis, **extra, bias=bias, initialiser=initialiser, rng=rng)
-        for (i, o), basis, extra, initialiser in zip(
+        KANLayer(i, o, basis, **extra, bias=bias, initializer=initializer, rng=rng)
+        for (i, o), basis, extra, initializer in zip(
             pairwise(widths), bases, extras, [first] + [others] * options.depth, strict=True
         )
     ]

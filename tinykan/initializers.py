@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tinykan.basis import BSpline, Linear, Polynomial
-from tinykan.dense_bases import RBF, Chebyshev, Fourier, Wavelet
+from tinykan.dense_basis import RBF, Chebyshev, Fourier, Wavelet
 
 
 def glorot(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -77,7 +77,7 @@ def _siren_hidden(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.n
     return rng.uniform(-limit, limit, shape)
 
 
-INITIALISERS: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]] = {
+INITIALIZERS: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]] = {
     "glorot": glorot,
     "uniform": _uniform,
     "polynomial": _polynomial,
@@ -89,7 +89,7 @@ INITIALISERS: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np
     "siren-first": _siren_first,
     "siren-hidden": _siren_hidden,
 }
-DEFAULT_INITIALISER = {
+DEFAULT_INITIALIZER = {
     Linear: "glorot",
     Polynomial: "polynomial",
     BSpline: "spline",

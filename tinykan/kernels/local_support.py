@@ -1,8 +1,8 @@
 """The functions of a spline basis that can be non-zero at one number, inside a kernel.
 
 Of a basis of order k these are k + 1 neighbours. On uniform knots they follow from the distances to
-their centres. On given knots `lookup` searches the interval, and the recursion of Cox and de Boor
-is taken over the 2k knots around it alone (de Boor, A Practical Guide to Splines, ch. X).
+their centers. On given knots `find_interval` searches the interval, and the recursion of Cox and
+de Boor is taken over the 2k knots around it alone (de Boor, A Practical Guide to Splines, ch. X).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 from tinygrad import UOp, dtypes
 
-from tinykan.activations import Function
+from tinykan.activations import Activation
 from tinykan.basis import BSpline
 
 NARROWEST = 1e-30  # so that intervals without width, whose functions are 0, divide nothing by 0
 
 
-def lookup(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
+def find_interval(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
     """The number of the interval of `x` on the knots of input `i`, -1 before them, that of the last
     knot after them, and any of these for NaN; and the `2 order` knots around it. In x's type."""
     k, count, own = basis.order, basis.intervals + 2 * basis.order + 1, knots.shape[0] > 1
@@ -39,11 +39,11 @@ def lookup(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
 
 
 def local_functions(
-    x: UOp, basis: BSpline, base: Function | None, found: Sequence[UOp]
+    x: UOp, basis: BSpline, base: Activation | None, found: Sequence[UOp]
 ) -> tuple[list[UOp], list[UOp]]:
     """The number of the first function, 0 to `intervals - 1`, in x's type; the values of it and its
     `order` neighbours; and that of the base function. The derivatives of the functions. `found` is
-    what `lookup` gives, for given knots."""
+    what `find_interval` gives, for given knots."""
     first, values, derivatives = (
         _on_knots(x, basis, *found) if found else _on_uniform_knots(x, basis)
     )

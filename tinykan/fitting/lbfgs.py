@@ -10,8 +10,8 @@ from tinygrad import Tensor, TinyJit, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from tinykan import device
-from tinykan.coordinates import Coordinates
 from tinykan.errors import UserError
+from tinykan.fitting.preconditioner import Coordinates
 from tinykan.layers import learnable
 from tinykan.networks import Network
 
@@ -27,7 +27,7 @@ CALLBACK = 99  # the status of a search that its callback ended
 
 
 class LBFGS:
-    """Minimises the first of what `objective(x, y)` returns, a function of the learnable tensors of
+    """Minimizes the first of what `objective(x, y)` returns, a function of the learnable tensors of
     `model`, for its inputs `x` `[n, in]` and targets `y`; the second are numbers to report. All is
     done in the model's type."""
 
@@ -120,7 +120,7 @@ class LBFGS:
         return Tensor(flat, dtype=self.weights[0].dtype).realize()
 
     def _assigned(self, flat: Tensor) -> list[Tensor]:
-        """The weights with the numbers of `flat`, not yet realised."""
+        """The weights with the numbers of `flat`, not yet realized."""
         parts = zip(self.weights, self._starts, self._ends, strict=True)
         return [weight.assign(flat[a:b].reshape(weight.shape)) for weight, a, b in parts]
 

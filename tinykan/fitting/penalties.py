@@ -16,7 +16,7 @@ TINY = 1e-12  # added to shares before their logarithm
 
 
 @dataclass(frozen=True)
-class Regularisation:
+class Regularization:
     """`strength` times the sum, over the layers of `model`, of
 
         l1          sum over edges of the mean |edge(x)|                  (KAN paper, eq. 2.17)
@@ -27,7 +27,7 @@ class Regularisation:
     each times its number: PyKAN's lamb, lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff. The
     last two count spline layers only, with spline weights.
 
-    >>> fit(model, batches(x, y), penalty=Regularisation(model, 1e-3))
+    >>> fit(model, batches(x, y), penalty=Regularization(model, 1e-3))
     """
 
     model: Network

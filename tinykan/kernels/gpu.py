@@ -22,9 +22,11 @@ from collections.abc import Sequence
 from tinygrad import Tensor
 from tinygrad.uop.ops import AxisType, KernelInfo, UOp
 
-from tinykan.activations import Function
+from tinykan.activations import Activation
 from tinykan.basis import BSpline
-from tinykan.kernels import (
+from tinykan.kernels.local_support import find_interval, local_functions
+from tinykan.kernels.spline import added_to_rows, weight_rows
+from tinykan.kernels.work import (
     empty,
     items,
     lane_range,
@@ -36,8 +38,6 @@ from tinykan.kernels import (
     widen,
     widened,
 )
-from tinykan.local_support import local_functions, lookup
-from tinykan.spline_kernels import added_to_rows, weight_rows
 
 LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
 STEP = 32  # samples by which a slice grows, so that groups are full
@@ -50,7 +50,7 @@ SUMS = 2**24  # numbers that the slices' sums may take, if they are more than on
 def spline_layer(
     x: Tensor,
     basis: BSpline,
-    base: Function | None,
+    base: Activation | None,
     weights: Sequence[Tensor],
     bias: Tensor | None,
 ) -> Tensor:
@@ -118,14 +118,14 @@ def _slices(batch: int, inputs: int, functions: int, out: int) -> tuple[int, int
 
 
 def _features(
-    features: UOp, slopes: UOp, x: UOp, *knots: UOp, basis: BSpline, base: Function | None
+    features: UOp, slopes: UOp, x: UOp, *knots: UOp, basis: BSpline, base: Activation | None
 ) -> UOp:
     """What `_forward` needs, and the derivatives `[in, values, batch]` of all but the first row;
     from the inputs, and given knots."""
     inputs, _, batch = features.shape
     (i, b), ranges = items(inputs, batch)
     at = x[b, i]
-    found = [value for row in knots for value in lookup(at, basis, row, i)]
+    found = [value for row in knots for value in find_interval(at, basis, row, i)]
     values, derivatives = local_functions(at, basis, base, found)
     stored = [features[i, r, b].store(value) for r, value in enumerate(values)]
     stored += [slopes[i, r, b].store(value) for r, value in enumerate(derivatives)]

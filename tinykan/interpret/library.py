@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan.activations import FUNCTIONS, Function, bounded, cosine, exponential, sine
+from tinykan.activations import ACTIVATIONS, Activation, bounded, cosine, exponential, sine
 
 # How near a pole, or the end of the domain, the tensor forms come: beyond they are constant, so
 # that a training step which leads out of the domain does not end the training with NaN.
@@ -107,66 +107,66 @@ def _gaussian(x: Tensor) -> Tensor:
 # A cosine is a sine, and a sigmoid a tanh, with other affine numbers.
 LIBRARY: dict[str, SymbolicFunction] = {
     "0": SymbolicFunction(
-        Function(lambda x: x.const_like(0.0), lambda x: x.const_like(0.0)),
+        Activation(lambda x: x.const_like(0.0), lambda x: x.const_like(0.0)),
         np.zeros_like, "0", 0, "nothing", lambda a, b: (1.0, 0.0, 1.0, 0.0),
     ),
     "x": SymbolicFunction(
-        FUNCTIONS["identity"], lambda x: x, "x", 1, "nothing", lambda a, b: (1.0, 0.0, a, b)
+        ACTIVATIONS["identity"], lambda x: x, "x", 1, "nothing", lambda a, b: (1.0, 0.0, a, b)
     ),
     "x^2": SymbolicFunction(
-        Function(lambda x: x * x, lambda x: 2 * x), np.square, "x**2", 2, "shift", _scaled(2)
+        Activation(lambda x: x * x, lambda x: 2 * x), np.square, "x**2", 2, "shift", _scaled(2)
     ),
     "x^3": SymbolicFunction(
-        Function(lambda x: x * x * x, lambda x: 3 * x * x),
+        Activation(lambda x: x * x * x, lambda x: 3 * x * x),
         lambda x: x**3, "x**3", 3, "shift", _scaled(3),
     ),
     "x^4": SymbolicFunction(
-        Function(lambda x: (x * x) * (x * x), lambda x: 4 * x * x * x),
+        Activation(lambda x: (x * x) * (x * x), lambda x: 4 * x * x * x),
         lambda x: x**4, "x**4", 4, "shift", _scaled(4),
     ),
     "1/x": SymbolicFunction(
-        Function(lambda x: _away(x).reciprocal(), lambda x: -_away(x).reciprocal().square()),
+        Activation(lambda x: _away(x).reciprocal(), lambda x: -_away(x).reciprocal().square()),
         np.reciprocal, "1/x", 2, "pole", _scaled(-1), "x other than 0",
     ),
     "1/x^2": SymbolicFunction(
-        Function(
+        Activation(
             lambda x: _away(x).reciprocal().square(),
             lambda x: -2 * _away(x).reciprocal().square() * _away(x).reciprocal(),
         ),
         lambda x: 1 / x**2, "1/x**2", 3, "pole", _scaled(-2), "x other than 0",
     ),
     "sqrt": SymbolicFunction(
-        Function(
+        Activation(
             lambda x: (x < 0).where(0.0, x).sqrt(),
             lambda x: (x < NEAREST).where(0.0, 0.5 * _inside(x).rsqrt()),
         ),
         np.sqrt, "sqrt(x)", 2, "edge", _scaled_sqrt, "x >= 0",
     ),
     "exp": SymbolicFunction(
-        Function(exponential, exponential), np.exp, "exp(x)", 2, "rate", _scaled_exp
+        Activation(exponential, exponential), np.exp, "exp(x)", 2, "rate", _scaled_exp
     ),
     "log": SymbolicFunction(
-        Function(
+        Activation(
             lambda x: _inside(x).log(),
             lambda x: (x < NEAREST).where(0.0, _inside(x).reciprocal()),
         ),
         np.log, "log(x)", 2, "edge", _scaled_log, "x > 0",
     ),
     "abs": SymbolicFunction(
-        Function(lambda x: x.abs(), lambda x: x.sign()), np.abs, "Abs(x)", 3, "kink", _scaled_abs
+        Activation(lambda x: x.abs(), lambda x: x.sign()), np.abs, "Abs(x)", 3, "kink", _scaled_abs
     ),
-    "sin": SymbolicFunction(FUNCTIONS["sine"], np.sin, "sin(x)", 3, "wave", _turned),
+    "sin": SymbolicFunction(ACTIVATIONS["sine"], np.sin, "sin(x)", 3, "wave", _turned),
     "tan": SymbolicFunction(
-        Function(_tan, lambda x: 1 + _tan(x).square()),
+        Activation(_tan, lambda x: 1 + _tan(x).square()),
         np.tan, "tan(x)", 4, "branch", _odd, "x between two poles",
     ),
-    "tanh": SymbolicFunction(FUNCTIONS["tanh"], np.tanh, "tanh(x)", 3, "place", _odd),
+    "tanh": SymbolicFunction(ACTIVATIONS["tanh"], np.tanh, "tanh(x)", 3, "place", _odd),
     "arctan": SymbolicFunction(
-        Function(_arctan, lambda x: (1 + bounded(x, 1e9).square()).reciprocal()),
+        Activation(_arctan, lambda x: (1 + bounded(x, 1e9).square()).reciprocal()),
         np.arctan, "atan(x)", 3, "place", _odd,
     ),
     "gaussian": SymbolicFunction(
-        Function(_gaussian, lambda x: -2 * bounded(x, 1e9) * _gaussian(x)),
+        Activation(_gaussian, lambda x: -2 * bounded(x, 1e9) * _gaussian(x)),
         lambda x: np.exp(-np.square(x)), "exp(-x**2)", 3, "place", _even,
     ),
 }  # fmt: skip

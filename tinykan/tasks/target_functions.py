@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Function:
+class TargetFunction:
     """A target of one or two variables on a box, and how many points it is trained on.
 
     `evaluate` takes `[n, in_features]` in the box and gives `[n]`. Networks see the box scaled to
@@ -51,39 +51,41 @@ def _zigzag(x: np.ndarray) -> np.ndarray:
 
 
 def _five_peaks(x: np.ndarray) -> np.ndarray:
-    centres = np.linspace(-0.8, 0.8, 5)
-    return np.exp(-((x - centres) ** 2) / (2 * 0.05**2)).sum(axis=1)
+    centers = np.linspace(-0.8, 0.8, 5)
+    return np.exp(-((x - centers) ** 2) / (2 * 0.05**2)).sum(axis=1)
 
 
 SQUARE = ((-1.0, 1.0), (-1.0, 1.0))
-FUNCTIONS = {
+TARGET_FUNCTIONS = {
     function.name: function
     for function in (
-        Function("zigzag", "a triangle wave of 4 periods", _zigzag),
-        Function(
+        TargetFunction("zigzag", "a triangle wave of 4 periods", _zigzag),
+        TargetFunction(
             "damped_sine",
             "0.5 sin(4x) exp(-(x+1)) + 0.5",
             lambda x: 0.5 * np.sin(4 * x[:, 0]) * np.exp(-(x[:, 0] + 1)) + 0.5,
             points=(50,),
         ),
-        Function("step", "-1 below 0, 1 above", lambda x: np.where(x[:, 0] < 0, -1.0, 1.0)),
-        Function("chirp", "sin(20 x^2)", lambda x: np.sin(20 * x[:, 0] ** 2)),
-        Function("five_peaks", "five narrow Gaussians", _five_peaks),
-        Function(
+        TargetFunction("step", "-1 below 0, 1 above", lambda x: np.where(x[:, 0] < 0, -1.0, 1.0)),
+        TargetFunction("chirp", "sin(20 x^2)", lambda x: np.sin(20 * x[:, 0] ** 2)),
+        TargetFunction("five_peaks", "five narrow Gaussians", _five_peaks),
+        TargetFunction(
             "product_sqrt",
             "x1 sqrt(x2)",
             lambda x: x[:, 0] * np.sqrt(x[:, 1]),
             domain=((0.0, 0.8), (0.0, 1.0)),
             points=(8, 10),
         ),
-        Function(
+        TargetFunction(
             "exp_sin",
             "exp(sin(pi x1) + x2^2)",
             lambda x: np.exp(np.sin(np.pi * x[:, 0]) + x[:, 1] ** 2),
             domain=SQUARE,
             points=(1000,),
         ),
-        Function("product", "x1 x2", lambda x: x[:, 0] * x[:, 1], domain=SQUARE, points=(1000,)),
+        TargetFunction(
+            "product", "x1 x2", lambda x: x[:, 0] * x[:, 1], domain=SQUARE, points=(1000,)
+        ),
     )
 }
 

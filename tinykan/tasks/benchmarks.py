@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan import images, metrics
 from tinykan.encoding import Encoding, Sines
 from tinykan.errors import UserError
-from tinykan.expressions import construct
 from tinykan.networks import Predictor
-from tinykan.sampling import uniform
-from tinykan.tasks import CAMERA, FunctionTask, ImageTask, Task
+from tinykan.runs.expressions import construct
+from tinykan.tasks import images, metrics
+from tinykan.tasks.sampling import uniform
+from tinykan.tasks.task import CAMERA, FunctionTask, ImageTask, Task
 from tinykan.training import Sampler
 
 SIDE = 100  # points in a row of a slice when it is scored

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tinykan import images, metrics
 from tinykan.encoding import Encoding, encoding_from
 from tinykan.errors import lookup
-from tinykan.functions import FUNCTIONS
-from tinykan.models import MODELS, ModelOptions, build
 from tinykan.networks import Network, Predictor
+from tinykan.runs.presets import MODELS, ModelOptions, build
+from tinykan.tasks import images, metrics
+from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 from tinykan.training import Sampler, batches
 
-CAMERA = str(Path(__file__).parents[1] / "images" / "camera.png")
+CAMERA = str(Path(__file__).with_name("data") / "camera.png")
 
 
 class Task:
@@ -172,11 +172,11 @@ class FunctionTask(Task):
     encoding = "none"
 
     def __post_init__(self) -> None:
-        lookup("function", self.name, FUNCTIONS)
+        lookup("function", self.name, TARGET_FUNCTIONS)
 
     @property
     def function(self):
-        return FUNCTIONS[self.name]
+        return TARGET_FUNCTIONS[self.name]
 
     @property
     def in_features(self) -> int:  # type: ignore[override]

@@ -1,7 +1,7 @@
 """Images: reading any kind, sampling inside the compiled step, rendering in chunks, writing.
 
 An image is an array `[height, width, channels]` of float32 in [-1, 1], with 1 (luminance) or 3
-(RGB) channels. Coordinates are (x, y) in [-1, 1]: -1 is the centre of the first column or row, 1
+(RGB) channels. Coordinates are (x, y) in [-1, 1]: -1 is the center of the first column or row, 1
 that of the last.
 """
 
@@ -17,7 +17,7 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError
 from tinykan.networks import Predictor
-from tinykan.sampling import uniform
+from tinykan.tasks.sampling import uniform
 
 MAX_PIXELS = 2**28  # more is taken for a decompression bomb; Pillow's own limit is a third of it
 
@@ -101,7 +101,7 @@ def pixel_sampler(
     """A function of the step number, to be called inside the compiled step, that draws `batch`
     random points with replacement: coordinates `[batch, 2]` and values `[batch, channels]`.
 
-    The points are pixel centres, of every pixel or every second (third, ...) in x and y from the
+    The points are pixel centers, of every pixel or every second (third, ...) in x and y from the
     first; `between` draws them anywhere between these and interpolates bilinearly.
     """
     whole = image.shape[1::-1]
@@ -122,7 +122,7 @@ def pixel_sampler(
 
 def interpolate(pixels: Tensor, position: Tensor, width: int, height: int) -> Tensor:
     """Bilinear interpolation of `pixels` `[height * width, channels]` at `position` `[n, 2]`,
-    (x, y) in pixels from the centre of the first one. Positions outside take the nearest edge."""
+    (x, y) in pixels from the center of the first one. Positions outside take the nearest edge."""
     corner = position.floor()
     fraction = position - corner
     x, y = corner[:, 0].cast(dtypes.int32), corner[:, 1].cast(dtypes.int32)

@@ -51,7 +51,7 @@ class Translates(DenseBasis):
 
     @property
     def copies(self) -> list[tuple[float, float]]:
-        """The scale of each, and its centre's distance from the middle of the domain."""
+        """The scale of each, and its center's distance from the middle of the domain."""
         raise NotImplementedError
 
     @property
@@ -81,12 +81,12 @@ class Translates(DenseBasis):
         columns = zip(*self.copies, strict=True)
         return [Tensor(list(c), dtype=x.dtype).to(x.device) for c in columns]
 
-    def _value(self, near: Number, scale: Any, centre: Any) -> Number:
-        u = (near - centre) * scale
+    def _value(self, near: Number, scale: Any, center: Any) -> Number:
+        u = (near - center) * scale
         return self.shape.value(u, _bell(u))
 
-    def _slope(self, near: Number, scale: Any, centre: Any) -> Number:
-        u = (near - centre) * scale
+    def _slope(self, near: Number, scale: Any, center: Any) -> Number:
+        u = (near - center) * scale
         return self.shape.slope(u, _bell(u)) * scale
 
 
@@ -96,7 +96,7 @@ def _bell(u: Number) -> Number:
 
 @dataclass(frozen=True)
 class RBF(Translates):
-    """Gaussians exp(-((x - c_n) / h)^2) at `centres` (2 to 64) places c_n evenly spaced over
+    """Gaussians exp(-((x - c_n) / h)^2) at `centers` (2 to 64) places c_n evenly spaced over
     `domain`, both ends among them, h being their distance: FastKAN's (arXiv:2405.06721).
 
     They reach beyond the domain and vanish within 4 h of it.
@@ -105,11 +105,11 @@ class RBF(Translates):
     (1, 2, 8)
     """
 
-    centres: int = 8
+    centers: int = 8
     domain: tuple[float, float] = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
-        check_integer("centres", self.centres, 2, MOST)
+        check_integer("centers", self.centers, 2, MOST)
         check_domain(self.domain)
 
     @property
@@ -118,10 +118,10 @@ class RBF(Translates):
 
     @property
     def copies(self) -> list[tuple[float, float]]:
-        distance = (self.domain[1] - self.domain[0]) / (self.centres - 1)
+        distance = (self.domain[1] - self.domain[0]) / (self.centers - 1)
         return [
-            (math.sqrt(2) / distance, (n - (self.centres - 1) / 2) * distance)
-            for n in range(self.centres)
+            (math.sqrt(2) / distance, (n - (self.centers - 1) / 2) * distance)
+            for n in range(self.centers)
         ]
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 from tinygrad import Tensor
 
 from tinykan.errors import UserError
-from tinykan.functions import Function
-from tinykan.images import to_pillow
 from tinykan.monitor import History
 from tinykan.networks import Network
+from tinykan.tasks.images import to_pillow
+from tinykan.tasks.target_functions import TargetFunction
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -86,7 +86,12 @@ def save_animation(frames: list[np.ndarray], path: Path, seconds: float = 4.0) -
 
 
 def save_function_fit(
-    function: Function, x: np.ndarray, target: np.ndarray, fit: np.ndarray, path: Path, title: str
+    function: TargetFunction,
+    x: np.ndarray,
+    target: np.ndarray,
+    fit: np.ndarray,
+    path: Path,
+    title: str,
 ) -> None:
     """Target and prediction at `x` `[n, in]` in the function's own units: curves in 1D; in 2D,
     where `x` is a square grid, the two surfaces and their difference."""
@@ -138,7 +143,7 @@ def save_edges(model: Network, inputs: np.ndarray, path: Path, points: int = 64)
     stronger an edge, the darker."""
     ranges = [
         (v.min(axis=0), v.max(axis=0))
-        for v in (t.numpy() for t in model.trace(Tensor(inputs))[:-1])
+        for v in (t.numpy() for t in model.layer_inputs(Tensor(inputs)))
     ]
     columns = [layer.in_features + 1.5 for layer in model.layers]
     rows = max(layer.out_features for layer in model.layers)
@@ -156,15 +161,15 @@ def save_edges(model: Network, inputs: np.ndarray, path: Path, points: int = 64)
         strength = curves.std(axis=0)
         peak = np.abs(curves).max(axis=0)
         ticks = np.linspace(-0.42, 0.42, points)
-        lines, colours = [], []
+        lines, colors = [], []
         for i in range(layer.in_features):
             for o in range(layer.out_features):
                 drawn = 0.42 * curves[:, i, o] / max(peak[i, o], 1e-12)
                 lines.append(np.stack([i + ticks, o + drawn], axis=-1))
-                colours.append(
+                colors.append(
                     (0.1, 0.1, 0.3, 0.12 + 0.88 * strength[i, o] / max(strength.max(), 1e-12))
                 )
-        axis.add_collection(LineCollection(lines, colors=colours, linewidths=1.0))
+        axis.add_collection(LineCollection(lines, colors=colors, linewidths=1.0))
         axis.set(
             xlim=(-0.6, layer.in_features - 0.4),
             ylim=(-0.6, layer.out_features - 0.4),

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan import adam_kernels
 from tinykan.errors import UserError, check_integer, lookup
+from tinykan.kernels import adam as adam_kernels
 
 
 def learning_rates(
@@ -60,7 +60,7 @@ class Adam:
         self.step = Tensor([0], dtype=dtypes.int32).realize()
         self.m, self.v = ([_zeros_like(p) for p in parameters] for _ in range(2))
 
-    def minimise(self, loss: Tensor, *others: Tensor) -> None:
+    def minimize(self, loss: Tensor, *others: Tensor) -> None:
         """Lowers `loss` by one step, and realises `others` before it."""
         gradients = [g.contiguous() for g in loss.gradient(*self.parameters)]
         rate = self.table[self.step].flatten().contiguous().to(self.parameters[0].device)

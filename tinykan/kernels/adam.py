@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinygrad import Tensor
 from tinygrad.uop.ops import KernelInfo, UOp
 
-from tinykan.kernels import grouped, items, lane_range, shared, threaded, vector_length
+from tinykan.kernels.work import grouped, items, lane_range, shared, threaded, vector_length
 
 LANES = {"threads": 16, "items": 4}  # numbers updated side by side
 
@@ -17,7 +17,7 @@ def serves(parameter: Tensor) -> bool:
 def adam_step(
     parameter: Tensor, m: Tensor, v: Tensor, gradient: Tensor, rate: Tensor, b1: float, b2: float
 ) -> list[Tensor]:
-    """Updates the first three in place; they are realised, and so is the gradient, or what computes
+    """Updates the first three in place; they are realized, and so is the gradient, or what computes
     it might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
     kind = "threads" if threaded(parameter) else "items"
     return parameter.flatten().custom_kernel(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinykan.cli import device_option, option
-from tinykan.models import MODELS, ModelOptions
-from tinykan.optimiser import SCHEDULES
+from tinykan.optim import SCHEDULES
+from tinykan.runs.command_line import device_option, option
+from tinykan.runs.presets import MODELS, ModelOptions
 
 
 @dataclass(kw_only=True)

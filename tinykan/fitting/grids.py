@@ -10,10 +10,10 @@ from tinygrad import Tensor, TinyJit
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, check_integer
+from tinykan.fitting.least_squares import b_splines, least_squares
 from tinykan.layers import KANLayer, like
 from tinykan.networks import Network
-from tinykan.optimiser import overwrite
-from tinykan.spline_fits import b_splines, least_squares
+from tinykan.optim import overwrite
 
 NARROWEST = 1e-6  # width of a grid, in units of its place (or of 1): narrower inputs are a constant
 # The weight, beside samples, of points of the earlier function all over the grid: they decide where
@@ -118,14 +118,14 @@ def grid_mover(model: Network) -> Callable[[Tensor], None]:
     are for inputs `x` `[n, in]` of the network: the first layer first, others depend on it."""
 
     @TinyJit
-    def trace(x: Tensor) -> list[Tensor]:
+    def layer_inputs(x: Tensor) -> list[Tensor]:
         # Copies: what a compiled function returns must not be what it was given.
-        return [values.clone().realize() for values in model.trace(x)[:-1]]
+        return [values.clone().realize() for values in model.layer_inputs(x)]
 
     def move(x: Tensor) -> None:
         few = x[:: -(-len(x) // MOVED_BY)].contiguous().realize()
         for number, layer in spline_layers(model):
-            update_grid(layer, trace(few)[number], grid_eps=MOVED_EPS)
+            update_grid(layer, layer_inputs(few)[number], grid_eps=MOVED_EPS)
 
     return move
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan.activations import FUNCTIONS
+from tinykan.activations import ACTIVATIONS
 from tinykan.basis import BSpline
-from tinykan.grid import kan_layers, knots_of
+from tinykan.fitting.grids import kan_layers, knots_of
+from tinykan.fitting.least_squares import b_splines
 from tinykan.layers import learnable
 from tinykan.networks import Network
-from tinykan.spline_fits import b_splines
 
 SAMPLES = 4096  # at most, from which the curvature is taken
 # In units of the mean curvature of a spline's coefficients: of their differences of order `order` +
@@ -82,7 +82,7 @@ def _factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
         yield id(layer.coefficients), np.stack([_inverse(gram, steps) for gram in grams])
         none = np.zeros((0, 1))
         if layer.base is not None and layer.base_weight is not None:
-            base = FUNCTIONS[layer.base](Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
+            base = ACTIVATIONS[layer.base](Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
             grams = [_gram(base[:, i : i + 1], weight) for i in range(layer.in_features)]
             yield id(layer.base_weight), np.stack([_inverse(gram, none) for gram in grams])
         if layer.bias is not None:
@@ -92,7 +92,8 @@ def _factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
 def _at_samples(model: Network, x: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The inputs `[n, in]` of each layer, and the mean squared sensitivity `[n]` of the network's
     output to what one of the layer's nodes gives to the next."""
-    *inputs, output = model.trace(x)
+    inputs = model.layer_inputs(x)
+    output = model.layers[-1](inputs[-1])
     # The squares of sums with random signs are, on average, the sums of squares.
     signs = np.random.default_rng(0).choice([-1.0, 1.0], output.shape)
     total = (output * Tensor(signs, dtype=output.dtype)).sum()

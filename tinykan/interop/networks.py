@@ -14,10 +14,10 @@ import numpy as np
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, lookup
+from tinykan.interop.state_files import State, checked, read_safetensors, read_torch, short
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.layers import KANLayer, parameter
 from tinykan.networks import Network
-from tinykan.state_files import State, checked, read_safetensors, read_torch, short
 
 Layer = KANLayer | SymbolicLayer
 PYKAN_BASES = {"silu": "silu", "identity": "identity", "zero": None}
@@ -59,7 +59,7 @@ def from_efficient_kan(
     `source` maps names to arrays or tensors, or is a file of such, by `torch.save` or in the
     safetensors format. Arrays are `layers.N.base_weight` `[out, in]`, `spline_weight`
     `[out, in, n]`, `grid` `[in, knots]`, and `spline_scaler` `[out, in]` if there is one. A
-    state_dict does not say which function the base is: `base` does, a name of FUNCTIONS. Weights
+    state_dict does not say which function the base is: `base` does, a name of ACTIVATIONS. Weights
     are of type `dtypes.default_float`.
 
     Raises UserError as `from_pykan` does.
