@@ -8,7 +8,8 @@ import sys
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from tinykan import device, files
+from tinykan import device
+from tinykan.checkpoint import write_atomically
 from tinykan.runs.command_line import device_option, option, run
 from tinykan.runs.interruption import Stopped
 from tinykan.studies.queue import Queue
@@ -61,7 +62,7 @@ def main(config: Config) -> None:
     finally:
         found = results(study, queue, command)
         out.mkdir(parents=True, exist_ok=True)
-        files.write(out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_atomically(out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
         write_report(found, out)
         print(f"report in {out / 'report.html'}", file=sys.stderr)
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from tinykan import BSpline, KANLayer, device, fit
 from tinykan.errors import UserError
-from tinykan.networks import Network, Predictor, parameter_count, widths_text
+from tinykan.networks import Network, parameter_count, widths_text
 from tinykan.runs.command_line import option, run
-from tinykan.runs.presets import MODELS, ModelOptions
+from tinykan.runs.presets import MODELS, ModelOptions, network_for
 from tinykan.tasks import images, metrics
+from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.task import ImageTask
 
 try:
@@ -28,7 +29,7 @@ class Config:
 
     image: str = option("images/camera.png", "the image file", positional=True)
     model: str = option("spline", "kind of network", choices=["tanh", "spline"])
-    parameters: int = option(10_000, "learnable numbers, met within 2 %%", minimum=1)
+    parameters: int = option(10_000, "number of parameters, met within 2 %%", minimum=1)
     depth: int = option(3, "hidden layers", minimum=1)
     size: int = option(128, "reduce the longer side to N pixels first", minimum=2)
     steps: int = option(1000, "training steps", minimum=1)
@@ -42,7 +43,7 @@ def main(config: Config) -> None:
     device.select()
     task = ImageTask(config.image, config.size)
     options = ModelOptions(model=config.model, parameters=config.parameters, depth=config.depth)
-    model, image = task.network(options, config.seed), task.image
+    model, image = network_for(task, options, config.seed), task.image
     print(
         f"{config.model} network {widths_text(model.widths)}, {parameter_count(model)} parameters"
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinykan import device
-from tinykan.networks import Predictor, parameter_count, widths_text
+from tinykan.networks import parameter_count, widths_text
 from tinykan.runs import figures as plotting
 from tinykan.runs.command_line import option, run
 from tinykan.runs.options import Options
+from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
+from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 from tinykan.tasks.task import FunctionTask
 
@@ -19,7 +21,7 @@ class Config(Options):
     """Fits a function of one or two variables with a network, and draws every edge it learned."""
 
     function: str = option("zigzag", "the target", choices=TARGET_FUNCTIONS)
-    parameters: int = option(1000, "learnable numbers, met within 2 %%", minimum=1)
+    parameters: int = option(1000, "number of parameters, met within 2 %%", minimum=1)
     depth: int = option(2, "hidden layers", minimum=1)
     steps: int = option(2000, "training steps of Adam", minimum=0)
     batch: int = option(1024, "points in a step; all of them if there are fewer", minimum=1)
@@ -32,7 +34,7 @@ def main(config: Config) -> None:
     task = FunctionTask(config.function, config.seed)
     if config.model == "spline" and task.in_features == 1:
         config.basis = config.basis or "BSpline(20)"  # functions of one variable have details
-    model = task.network(config, config.seed)
+    model = network_for(task, config, config.seed)
     out = Run(config.out or f"runs/{config.function}-{config.model}", config, task)
     scores_shown = ("rmse", "mse", "max_error")
     if out.finished:

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from tinykan import device
-from tinykan.networks import Predictor, parameter_count, widths_text
+from tinykan.networks import parameter_count, widths_text
 from tinykan.runs import figures as plotting
 from tinykan.runs.command_line import option, run
 from tinykan.runs.options import Options
+from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
 from tinykan.tasks import images
+from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.task import ImageTask
+from tinykan.training import Step
 
 FRAMES = 24
 FRAME_SIDE = 192
@@ -38,7 +41,7 @@ def main(config: Config) -> None:
     say(device.summary())
     task = ImageTask(config.image, config.size, config.color, between=config.between)
     image, (height, width, _) = task.image, task.image.shape
-    model = task.network(config, config.seed)
+    model = network_for(task, config, config.seed)
     out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config, task)
     scores_shown = ("psnr", "ssim", "mse")
     if out.finished:
@@ -57,11 +60,11 @@ def main(config: Config) -> None:
     wanted = set(np.unique(np.geomspace(1, total, FRAMES).astype(int)))
     log_every = max(1, total // 100)
 
-    def frame(step: int) -> None:
-        if any(step - log_every < w <= step for w in wanted):
+    def frame(step: Step) -> None:
+        if any(step.number - log_every < w <= step.number for w in wanted):
             frames.append(images.render(predict, *frame_size))
 
-    history, problem = out.train(model, on_log=frame, frames=frames, log_every=log_every)
+    history, problem = out.train(model, look=frame, frames=frames, log_every=log_every)
     fitted = task.fitted(predict)
     scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, {scores['psnr']:.2f} dB"

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinykan import files
+from tinykan.checkpoint import write_atomically
 from tinykan.errors import UserError, lookup
 from tinykan.runs.command_line import option, run
 
@@ -87,7 +87,7 @@ def _write(title: str, printed: str, drawn: list[str]) -> None:
     section = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     fresh = f"## {stories()[title].text}{shown}\n"
     text = section.sub(lambda _: fresh, GUIDE.read_text()).rstrip() + "\n"
-    files.write(GUIDE, text.encode())
+    write_atomically(GUIDE, text.encode())
 
 
 if __name__ == "__main__":

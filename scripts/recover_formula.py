@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinykan import checkpoint, device, files
+from tinykan import checkpoint, device
 from tinykan.errors import UserError
 from tinykan.interpret.diagram import save_diagram
 from tinykan.interpret.recovery import recover
@@ -63,7 +63,9 @@ def main(config: Config) -> None:
         **device.describe(),
         "versions": versions(),
     }
-    files.write(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    checkpoint.write_atomically(
+        folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode()
+    )
     print(f"{'; '.join(map(str, found.formula))}  mse {found.loss:.1e}  in {folder}")
     if not found.exact:
         raise UserError(

@@ -11,9 +11,9 @@ import numpy as np
 
 from tinykan import device, load
 from tinykan.errors import UserError
-from tinykan.networks import Predictor
 from tinykan.runs.command_line import option, run
 from tinykan.tasks.images import MAX_PIXELS, from_bytes, render_rows, to_bytes
+from tinykan.tasks.prediction import Predictor
 
 
 @dataclass(kw_only=True)

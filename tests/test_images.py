@@ -11,7 +11,7 @@ from tinygrad import Context, Tensor, dtypes
 
 from tinykan import MLP, ImageError, Predictor, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.images import coordinates, interpolate, render_rows
-from tinykan.tasks.sampling import uniform
+from tinykan.tensors import uniform
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 3 rows, 4 columns, 0 to 220
 

@@ -1,26 +1,18 @@
 """Kolmogorov-Arnold networks in tinygrad: one layer, interchangeable bases, one training loop."""
 
 from tinykan import device
+from tinykan.bases import RBF, Chebyshev, Fourier, Wavelet
 from tinykan.basis import Basis, BSpline, Linear, Polynomial
 from tinykan.checkpoint import CheckpointError, load, save
-from tinykan.dense_basis import RBF, Chebyshev, Fourier, Wavelet
 from tinykan.device import DeviceError
 from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Scaled, Sines
 from tinykan.errors import UserError
 from tinykan.layers import EdgeTanh, KANLayer
-from tinykan.monitor import DivergenceError, History
-from tinykan.networks import (
-    KAN,
-    MLP,
-    EdgeTanhNetwork,
-    Network,
-    Predictor,
-    Siren,
-    parameter_count,
-    widths_for,
-)
+from tinykan.networks import KAN, MLP, Network, Siren, parameter_count
+from tinykan.runs.widths import widths_for
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
-from tinykan.training import batches, fit
+from tinykan.tasks.prediction import Predictor
+from tinykan.training import DivergenceError, History, Training, batches, fit
 
 __all__ = [
     "KAN",
@@ -33,7 +25,6 @@ __all__ = [
     "DeviceError",
     "DivergenceError",
     "EdgeTanh",
-    "EdgeTanhNetwork",
     "Encoding",
     "Fourier",
     "Gaussian",
@@ -49,6 +40,7 @@ __all__ = [
     "Scaled",
     "Sines",
     "Siren",
+    "Training",
     "UserError",
     "Wavelet",
     "batches",

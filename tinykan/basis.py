@@ -1,7 +1,6 @@
-"""The univariate bases: what stands on the edges of a network.
+"""Univariate bases, whose functions the edges of a network combine: polynomials and B-splines.
 
-A basis maps `[..., in]` to `[..., in, n_functions]`. Its gradient is not derived through its
-evaluation but written down, in `derivative`.
+A basis maps `[..., in]` to `[..., in, n_functions]`; `derivative` is its vector-Jacobian product.
 """
 
 from __future__ import annotations
@@ -11,25 +10,31 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
-from tinygrad import Tensor, UOp, dtypes
+from tinygrad import Tensor, UOp
 
 from tinykan.errors import UserError, check_domain, check_integer
-from tinykan.tensors import with_derivative
+from tinykan.tensors import parameter, with_derivative
 
-# Closed forms serve tensors, and single numbers inside a kernel.
+# Closed forms are for tensors, and for scalars inside a kernel.
 Number = TypeVar("Number", Tensor, UOp)
+
+
+BASES: dict[str, type[Basis]] = {}
 
 
 class Basis:
     """Functions phi_1 .. phi_n of one variable, with derivatives.
 
-    A subclass gives `n_functions`, `evaluate` and `derivative`; bases are immutable, and compare
-    and print by their options.
+    A subclass gives `n_functions`, `evaluate` and `derivative`. Bases are frozen dataclasses, which
+    compare, print and are saved by their options; BASES has them by name.
     """
 
-    domain: tuple[float, float] | None = (
-        None  # where the functions are meant to be used, if bounded
-    )
+    domain: tuple[float, float] | None = None  # where the functions are meant to be used
+    initializer = "polynomial"  # of INITIALIZERS: how coefficients start
+
+    def __init_subclass__(cls, abstract: bool = False) -> None:
+        if not abstract:
+            BASES[cls.__name__] = cls
 
     @property
     def n_functions(self) -> int:
@@ -55,12 +60,12 @@ class Basis:
         return (x < low) + (x > high) > 0
 
 
-class DenseBasis(Basis):
-    """A basis whose functions are all non-zero: a dense product serves it. A subclass gives its
-    functions one by one, so that a kernel computes what they share once."""
+class DenseBasis(Basis, abstract=True):
+    """A basis whose functions are all non-zero, so that its layers are dense products. A subclass
+    gives its functions one by one; a kernel then computes once what they share."""
 
     def values(self, x: Number) -> list[Number]:
-        """phi_1(x) .. phi_n(x), for tensors, and for a number inside a kernel."""
+        """phi_1(x) .. phi_n(x), for tensors, and for a scalar inside a kernel."""
         raise NotImplementedError
 
     def slopes(self, x: Number) -> list[Number]:
@@ -77,6 +82,8 @@ class DenseBasis(Basis):
 @dataclass(frozen=True)
 class Linear(Basis):
     """phi(x) = x: a layer on it is the dense layer of an MLP."""
+
+    initializer = "glorot"
 
     @property
     def n_functions(self) -> int:
@@ -139,6 +146,7 @@ class BSpline(Basis):
     order: int = 3
     domain: tuple[float, float] = (-1.0, 1.0)
     knots: Tensor | None = field(default=None, compare=False, repr=False)
+    initializer = "spline"
 
     def __post_init__(self) -> None:
         check_integer("intervals", self.intervals, 1, 100_000)
@@ -148,13 +156,8 @@ class BSpline(Basis):
             object.__setattr__(self, "knots", self._checked_knots(self.knots))
 
     def _checked_knots(self, knots: Tensor | np.ndarray | list) -> Tensor:
-        tensor = (
-            knots
-            if isinstance(knots, Tensor)
-            else Tensor(np.asarray(knots), dtype=dtypes.default_float)
-        )
-        if tensor.ndim == 1:
-            tensor = tensor.unsqueeze(0)
+        tensor = knots if isinstance(knots, Tensor) else parameter(np.asarray(knots))
+        tensor = tensor.unsqueeze(0) if tensor.ndim == 1 else tensor
         expected = self.intervals + 2 * self.order + 1
         if tensor.ndim != 2 or tensor.shape[1] != expected:
             raise UserError(

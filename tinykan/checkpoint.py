@@ -1,10 +1,18 @@
-"""One safetensors file that holds a model whole: how it is built, and its weights; and, while it is
-trained, what a resumed run needs."""
+"""Saved networks: one safetensors file holds a network and, during training, the state from which
+an interrupted run resumes. It is written completely or not at all.
+
+The file is packed here: the safetensors library orders metadata at random, so that equal networks
+would not have equal bytes. It is written here: tinygrad maps files into memory, so that a full disk
+ends the process where a plain write raises OSError.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +20,21 @@ import numpy as np
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
-from tinykan import files
-from tinykan.basis import Basis, BSpline
-from tinykan.dense_basis import BASES
+from tinykan.basis import BASES, Basis, BSpline
 from tinykan.encoding import ENCODINGS, Encoding
-from tinykan.errors import UserError
+from tinykan.errors import UserError, lookup
 from tinykan.layers import LAYERS
 from tinykan.networks import Network
 
 FORMAT = 2
-TRAINING = "training."  # what the names of arrays begin with that are not the model's
+TRAINING = "training."  # prefix of the arrays that are not the network's
+RENAMED = {"centres": "centers"}  # options in files of earlier versions
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
+NAMES = {np.dtype(kind): name for name, kind in DTYPES.items()}
 
 
 class CheckpointError(UserError):
-    """A file that holds no model of tinykan's, or not a whole one."""
+    """A file that holds no network of tinykan's, or not a whole one."""
 
 
 def save(
@@ -36,37 +45,36 @@ def save(
     record: dict[str, Any] | None = None,
     previous: Path | None = None,
 ) -> None:
-    """Writes `model` to `path` whole or not at all, with arrays and a JSON record of the training
-    if given; the file that was there becomes `previous`, if given."""
+    """Writes `model` to `path` completely or not at all, with arrays and a JSON record of its
+    training if given. An earlier file there becomes `previous`, if given. Raises OSError."""
     metadata = {
         "tinykan": json.dumps({"format": FORMAT, **_describe(model)}),
         "record": json.dumps(record or {}),
     }
     arrays = {name: tensor.numpy() for name, tensor in get_state_dict(model).items()}
     arrays |= {TRAINING + name: array for name, array in (training or {}).items()}
-    files.write(Path(path), files.pack(arrays, metadata), previous)
+    write_atomically(Path(path), pack(arrays, metadata), previous)
 
 
 def load(path: str | Path) -> Network:
-    """The model that `save` wrote, on the device in use. No other file is needed, and nothing in
+    """The network that `save` wrote, on the device in use. No other file is needed, and nothing in
     the file is executed. Raises CheckpointError, in one line, for any other file."""
     return load_training(path)[0]
 
 
 def load_training(path: str | Path) -> tuple[Network, dict[str, np.ndarray], dict[str, Any]]:
-    """The model, and the arrays and the record of its training."""
+    """The network, and the arrays and the record of its training."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
         content = path.read_bytes()
-        found = json.loads(files.metadata(content)["tinykan"])["format"]
+        found = json.loads(_header(content)[0]["__metadata__"]["tinykan"])["format"]
         if found != FORMAT:
             raise CheckpointError(f"{path}: of format {found}; this version reads {FORMAT}")
-        arrays, metadata = files.unpack(content)
-        description = json.loads(metadata["tinykan"])
+        arrays, metadata = unpack(content)
         state = {k: Tensor(v) for k, v in arrays.items() if not k.startswith(TRAINING)}
-        model = _rebuild(description, state)
+        model = _rebuild(json.loads(metadata["tinykan"]), state)
         _restore(model, state)
         record = json.loads(metadata["record"])
     except CheckpointError:
@@ -80,6 +88,74 @@ def load_training(path: str | Path) -> tuple[Network, dict[str, np.ndarray], dic
     return model, training, record
 
 
+def write_atomically(path: Path, content: bytes, previous: Path | None = None) -> None:
+    """Writes a temporary file beside `path` to the disk, which then takes the name; a file that had
+    the name becomes `previous`, if given. Raises OSError, with nothing changed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # the folder may have gone, and the file with it
+            temporary.unlink(missing_ok=True)
+
+
+def pack(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """The bytes of a safetensors file, with a digest of all of it among the metadata."""
+    header: dict[str, dict] = {"__metadata__": {**metadata, "sha256": ""}}
+    parts, end = [], 0
+    for name, array in arrays.items():
+        part = np.ascontiguousarray(array).tobytes()
+        about = {"dtype": NAMES[array.dtype], "shape": list(array.shape)}
+        header[name] = {**about, "data_offsets": [end, end + len(part)]}
+        parts.append(part)
+        end += len(part)
+    data = b"".join(parts)
+    header["__metadata__"]["sha256"] = _digest(header, data)
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)  # so that the arrays are aligned
+    return len(encoded).to_bytes(8, "little") + encoded + data
+
+
+def unpack(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata of a file that `pack` made. Raises ValueError, KeyError or TypeError for
+    any other: not one byte may differ."""
+    header, data = _header(content)
+    metadata = header["__metadata__"]
+    digest, metadata["sha256"] = metadata["sha256"], ""
+    if digest != _digest(header, data):
+        raise ValueError("its content does not match its digest")
+    return unpack_arrays(content), metadata
+
+
+def unpack_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file from any library, without a digest. Raises as `unpack`."""
+    header, data = _header(content)
+    found = {}
+    for name, about in header.items():
+        if name != "__metadata__":
+            start, end = about["data_offsets"]
+            values = np.frombuffer(data[start:end], lookup("type", about["dtype"], DTYPES))
+            found[name] = values.reshape(about["shape"]).copy()
+    return found
+
+
+def _header(content: bytes) -> tuple[dict, bytes]:
+    length = int.from_bytes(content[:8], "little")
+    if not 2 <= length <= len(content) - 8:
+        raise ValueError("it is cut short")
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def _digest(header: dict, data: bytes) -> str:
+    return hashlib.sha256(json.dumps(header).encode() + data).hexdigest()
+
+
 def _describe(model: Network) -> dict[str, Any]:
     return {
         "layers": [
@@ -91,31 +167,26 @@ def _describe(model: Network) -> dict[str, Any]:
     }
 
 
-def _plain(value):
-    """Options as JSON: bases and encodings become their fields and kind; tensors are left out. A
-    field that is called kind itself, a wavelet's, is written as kind_."""
-    if isinstance(value, (Basis, Encoding)):
+def _plain(value: Any) -> Any:
+    """Options as JSON: bases and encodings become their kind and fields, without tensors. A field
+    that is itself called kind, a wavelet's, is written as kind_."""
+    if isinstance(value, Basis | Encoding):
         names = [f.name for f in dataclasses.fields(value) if f.init]  # type: ignore[arg-type]
-        fields = {
-            "kind_" if name == "kind" else name: _plain(getattr(value, name)) for name in names
-        }
-        return {
-            "kind": type(value).__name__,
-            **{k: v for k, v in fields.items() if not isinstance(v, Tensor)},
-        }
+        fields = {f"{n}_" if n == "kind" else n: _plain(getattr(value, n)) for n in names}
+        kept = {k: v for k, v in fields.items() if not isinstance(v, Tensor)}
+        return {"kind": type(value).__name__, **kept}
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
 def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
-    encodings = {kind.__name__: kind for kind in ENCODINGS.values()}
-    encoding = description["encoding"] and _object(description["encoding"], encodings)
+    encoding = description["encoding"] and _object(description["encoding"], ENCODINGS)
     layers = [
         _layer(options, f"layers.{index}.", state)
         for index, options in enumerate(description["layers"])
     ]
-    # Files from before there were norms have none.
+    # Files of before there were norms have none.
     return Network(layers, description["activation"], encoding, description.get("norm"))
 
 
@@ -133,9 +204,9 @@ def _layer(options: dict, prefix: str, state: dict[str, Tensor]):
     return LAYERS[name](**options)
 
 
-def _object(fields: dict, kinds: dict, knots: Tensor | None = None):
+def _object(fields: dict, kinds: dict, knots: Tensor | None = None) -> Any:
     options: dict[str, Any] = {
-        k.removesuffix("_"): tuple(v) if isinstance(v, list) else v
+        RENAMED.get(k, k.removesuffix("_")): tuple(v) if isinstance(v, list) else v
         for k, v in fields.items()
         if k not in ("kind", "knots")
     }

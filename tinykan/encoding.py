@@ -1,17 +1,15 @@
-"""Encodings: what a network is given for a coordinate in [-1, 1]."""
+"""Positional encodings: the features that a network is given for coordinates in [-1, 1]."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from tinygrad import Tensor, dtypes
 
 from tinykan.activations import cosine, sine
 from tinykan.errors import UserError
-from tinykan.runs.expressions import construct
 
 
 class Encoding:
@@ -58,16 +56,16 @@ class Scaled(Raw):
 
 @dataclass(frozen=True)
 class Sines(Encoding):
-    """The seed's encoding: v becomes [v, sin(2^i pi (v + 1)) for i = 0 .. channels - 2]. Every
-    feature lies in [-1, 1], the grid of a spline. `channels` is one number for all coordinates, or
-    one for each."""
+    """Sines in octaves: v becomes [v, sin(2^i pi (v + 1)) for i = 0 .. channels - 2], as in the
+    Ameobea/kan experiment, whose first channel was pi (v + 1). Every feature lies in [-1, 1], the
+    grid of a spline. `channels` (1 to 16) is one number for all coordinates, or one for each."""
 
     in_features: int = 2
     channels: int | tuple[int, ...] = 8
 
     def __post_init__(self) -> None:
         for count in self._counts:
-            _check_channels(count, 1, 16)
+            _check_channels(count, 16)
         if len(self._counts) != self.in_features:
             raise UserError(
                 f"{len(self._counts)} numbers of channels for {self.in_features} inputs"
@@ -86,19 +84,21 @@ class Sines(Encoding):
 
     @property
     def _counts(self) -> tuple[int, ...]:
-        several = isinstance(self.channels, tuple)
-        return self.channels if several else (self.channels,) * self.in_features  # type: ignore
+        if isinstance(self.channels, tuple):
+            return self.channels
+        return (self.channels,) * self.in_features
 
 
 @dataclass(frozen=True)
 class NeRF(Encoding):
-    """Sines and cosines of 2^i pi v, i = 0 .. octaves - 1 (Mildenhall et al. 2020, eq. 4)."""
+    """Sines and cosines of 2^i pi v, i = 0 .. octaves - 1 (Mildenhall et al. 2020, eq. 4); 1 to 16
+    octaves."""
 
     in_features: int = 2
     octaves: int = 6
 
     def __post_init__(self) -> None:
-        _check_channels(self.octaves, 1, 16)
+        _check_channels(self.octaves, 16)
 
     @property
     def out_features(self) -> int:
@@ -111,8 +111,8 @@ class NeRF(Encoding):
 
 @dataclass(frozen=True)
 class Gaussian(Encoding):
-    """Random Fourier features: sines and cosines of 2 pi B v with B of `features` rows drawn from
-    N(0, scale^2) (Tancik et al. 2020, sec. 6). B is state, saved with the model."""
+    """Random Fourier features: sines and cosines of 2 pi B v, where B has `features` rows (1 to
+    65,536) drawn from N(0, scale^2) (Tancik et al. 2020, sec. 6). B is saved with the model."""
 
     in_features: int = 2
     features: int = 64
@@ -121,7 +121,7 @@ class Gaussian(Encoding):
     frequencies: Tensor = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_channels(self.features, 1, 65536)
+        _check_channels(self.features, 65536)
         rng = np.random.default_rng(self.seed)
         drawn = rng.normal(0, self.scale, (self.in_features, self.features))
         state = Tensor(drawn, dtype=dtypes.default_float).is_param_(False)
@@ -136,22 +136,9 @@ class Gaussian(Encoding):
         return sine(angles).cat(cosine(angles), dim=-1)
 
 
-ENCODINGS: dict[str, type] = {
-    "none": Raw,
-    "scaled": Scaled,
-    "seed": Sines,
-    "nerf": NeRF,
-    "gaussian": Gaussian,
+ENCODINGS: dict[str, type[Encoding]] = {
+    kind.__name__: kind for kind in (Raw, Scaled, Sines, NeRF, Gaussian)
 }
-
-
-def encoding_from(text: str, in_features: int) -> Encoding:
-    """The encoding of `in_features` coordinates that an option names: 'nerf', 'gaussian(64)'."""
-    kinds = {name: partial(kind, in_features) for name, kind in ENCODINGS.items()}
-    found = construct("encoding", text, kinds)
-    if len(found) != 1:
-        raise UserError(f"encoding {text!r}: there is one for all coordinates")
-    return found[0]
 
 
 def _octaves(v: Tensor, count: int) -> Tensor:
@@ -159,6 +146,6 @@ def _octaves(v: Tensor, count: int) -> Tensor:
     return v * (Tensor.arange(count).to(v.device).cast(v.dtype).exp2() * math.pi)
 
 
-def _check_channels(value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise UserError(f"an encoding of {value} channels: choose from {low} to {high}")
+def _check_channels(value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise UserError(f"an encoding of {value} channels: choose from 1 to {most}")

@@ -1,6 +1,10 @@
-"""The errors that a user can cause: one line each, shown by the scripts without a traceback."""
+"""The errors and warnings that users see: one line each, without a traceback in the scripts."""
 
+from __future__ import annotations
+
+import importlib
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,23 @@ class UserError(ValueError):
     """What was wrong, its value, and what is allowed, in one line."""
 
     status = 1  # with which a script then exits
+
+
+def warn(message: str) -> None:
+    """Prints one line on standard error."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def need(module: str, *, extra: str, purpose: str) -> Any:
+    """The optional `module`, imported. Raises a UserError that names the `extra` to install and the
+    `purpose` that needs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.split(".")[0]
+        raise UserError(
+            f"{purpose} needs {package}; install it with: pip install 'tinykan[{extra}]'"
+        ) from None
 
 
 def lookup(kind: str, name: str, table: dict) -> Any:

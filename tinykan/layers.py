@@ -11,7 +11,7 @@ from tinygrad.nn.state import get_parameters
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, DenseBasis, Polynomial
 from tinykan.errors import UserError, check_integer, lookup
-from tinykan.initializers import DEFAULT_INITIALIZER, DRAWN_BIAS, INITIALIZERS, glorot
+from tinykan.initializers import DRAWN_BIAS, INITIALIZERS, glorot
 from tinykan.kernels import dense as dense_kernels
 from tinykan.kernels import gpu as gpu_kernels
 from tinykan.kernels import spline as spline_kernels
@@ -57,7 +57,7 @@ class KANLayer:
         self.base = base
         if base is not None:
             lookup("base function", base, ACTIVATIONS)
-        name = initializer or DEFAULT_INITIALIZER.get(type(self.basis), "polynomial")
+        name = initializer or self.basis.initializer
         draw = lookup("initializer", name, INITIALIZERS)
         rng = rng or np.random.default_rng()
         edges = (in_features, self.basis.n_functions, out_features)

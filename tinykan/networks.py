@@ -1,18 +1,19 @@
-"""Networks: lists of layers with a node activation between them; their size, and their use."""
+"""Networks: layers with a node activation between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from tinygrad import Tensor, TinyJit, dtypes
+from tinygrad import Tensor
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
 from tinykan.encoding import Encoding
 from tinykan.errors import UserError, lookup
-from tinykan.layers import EdgeTanh, KANLayer, learnable
+from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.tensors import learnable
 
 
 def layer_norm(x: Tensor) -> Tensor:
@@ -147,110 +148,9 @@ class Siren(Network):
         super().__init__(layers, "sine30", encoding)
 
 
-class EdgeTanhNetwork(Network):
-    """Layers of EdgeTanh, with nothing on the nodes."""
-
-    def __init__(
-        self,
-        widths: Sequence[int],
-        degree: int = 2,
-        *,
-        encoding: Encoding | None = None,
-        seed: int = 0,
-    ) -> None:
-        rng = np.random.default_rng(seed)
-        layers = [EdgeTanh(i, o, degree, rng=rng) for i, o in _pairs(widths)]
-        super().__init__(layers, "identity", encoding)
-
-
-class Predictor:
-    """A network for NumPy arrays: any number of points, `chunk` at a time, in bounded memory. One
-    compiled forward pass serves them all; it is compiled at the first call."""
-
-    def __init__(self, model: Network, chunk: int = 16384) -> None:
-        if chunk < 1:
-            raise UserError(f"{chunk} points at a time: at least 1 is needed")
-        self.model, self.in_features, self.chunk = model, model.in_features, chunk
-        self._memory: object = None  # that holds the weights
-        self._forward: Callable[[Tensor], Tensor]
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """`[n, in_features]` to `[n, out_features]`."""
-        weight, results = learnable(self.model)[0].realize(), []
-        # Compiled code is bound to the memory of the weights, which moves from device to device.
-        if weight.uop.base.realized is not self._memory:
-            self._memory = weight.uop.base.realized
-            self._forward = TinyJit(lambda x: self.model(x).realize())
-        for start in range(0, len(x), self.chunk):
-            part = x[start : start + self.chunk]
-            padded = np.zeros(
-                (self.chunk, self.in_features),
-                dtype=np.float64 if weight.dtype == dtypes.float64 else np.float32,
-            )
-            padded[: len(part)] = part
-            y = self._forward(Tensor(padded).to(weight.device).realize())
-            results.append(y.numpy()[: len(part)].copy())
-        return np.concatenate(results)
-
-
 def parameter_count(model: Network) -> int:
-    """The number of learnable numbers in `model`."""
+    """The number of parameters of `model`."""
     return sum(int(p.numel()) for p in learnable(model))
-
-
-def widths_for(
-    parameters: int,
-    depth: int,
-    basis: Basis | Sequence[Basis],
-    in_features: int,
-    out_features: int,
-    *,
-    base: str | None = "silu",
-    spline_weight: bool = True,
-    bias: bool = True,
-) -> list[int]:
-    """Widths `[in, hidden * depth, out]` of a KAN with `parameters` learnable numbers, to 2 %.
-
-    `basis` is one for all layers or a list with one for each. All hidden layers are equally wide
-    but the last, which takes up the difference. Raises UserError, naming the nearest size, if no
-    such network comes within 2 %.
-    """
-    bases = [basis] * (depth + 1) if isinstance(basis, Basis) else basis
-    per_edge = [b.n_functions + (base is not None) + spline_weight for b in bases]
-    return edge_widths(parameters, per_edge, in_features, out_features, bias=bias)
-
-
-def edge_widths(
-    parameters: int, per_edge: Sequence[int], inputs: int, outputs: int, *, bias: bool = True
-) -> list[int]:
-    """`widths_for` layers with `per_edge` learnable numbers on each edge, layer by layer."""
-    depth = len(per_edge) - 1
-    if parameters < 1 or depth < 1:
-        raise UserError(
-            f"{parameters} parameters in {depth} hidden layers: both must be at least 1"
-        )
-
-    def count(widths: list[int]) -> int:
-        return sum(o * (i * e + bias) for (i, o), e in zip(pairwise(widths), per_edge, strict=True))
-
-    def filled(width: int) -> list[int]:
-        start = [inputs, *[width] * (depth - 1)]
-        before, after = per_edge[depth - 1], per_edge[depth]
-        unit = start[-1] * before + bias + after * outputs  # what one more node costs
-        rest = parameters - count([*start, 0, outputs])
-        return [*start, max(1, round(rest / unit)), outputs]
-
-    widest = 1 if depth == 1 else int(parameters**0.5) + 1
-    candidates = [filled(width) for width in range(1, widest + 1)]
-    fitting = [c for c in candidates if abs(count(c) - parameters) <= 0.02 * parameters]
-    if not fitting:
-        nearest = min(candidates, key=lambda c: abs(count(c) - parameters))
-        raise UserError(
-            f"no network of {depth} hidden layers from {inputs} to {outputs} features comes within "
-            f"2 % of {parameters} parameters; the nearest, {widths_text(nearest)}, "
-            f"has {count(nearest)}"
-        )
-    return min(fitting, key=lambda c: (abs(c[-2] - c[1]), abs(count(c) - parameters)))
 
 
 def widths_text(widths: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.kernels import adam as adam_kernels
+from tinykan.tensors import overwrite
 
 
 def learning_rates(
@@ -96,11 +97,6 @@ class Adam:
         overwrite(self.table, self.table.numpy() * np.array([factor, 1], dtype=np.float32))
         for tensor in (*self.m, *self.v):
             overwrite(tensor, np.zeros(tensor.shape))
-
-
-def overwrite(tensor: Tensor, values: np.ndarray) -> None:
-    """New values in the same memory: a compiled step goes on using it."""
-    tensor.assign(Tensor(values, dtype=tensor.dtype).to(tensor.device)).realize()
 
 
 def _zeros_like(p: Tensor) -> Tensor:

@@ -1,16 +1,20 @@
-"""Functions whose gradient is written down instead of derived through their evaluation."""
+"""Tools for tensors that bases, layers, optimizers and samplers share."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable
 
-from tinygrad import Tensor, UOp
+import numpy as np
+from tinygrad import Tensor, UOp, dtypes
 from tinygrad.function import function
+from tinygrad.nn.state import get_parameters
 
 
 def with_derivative(x: Tensor, value: Callable, derivative: Callable) -> Tensor:
-    """`value(x)`, elementwise or with functions in a last dimension, whose gradient is
-    `derivative(x)`, of the same shape. Differentiable once."""
+    """`value(x)`, elementwise or with functions in a last dimension, with `derivative(x)`, of the
+    same shape, as its custom vector-Jacobian product. It has no second derivative."""
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         # With a dimension more than in the forward pass: tinygrad copies what two kernels read
@@ -20,3 +24,45 @@ def with_derivative(x: Tensor, value: Callable, derivative: Callable) -> Tensor:
         return (change.squeeze(0).uop, *[None] * (len(call.src) - 2))
 
     return function(value, grad_fxn=gradient, allow_implicit=True)(x)
+
+
+def parameter(values: np.ndarray) -> Tensor:
+    """A parameter from values drawn by NumPy, so that a seed gives the same start everywhere."""
+    return Tensor(values.astype(np.float64), dtype=dtypes.default_float)
+
+
+def learnable(model: object) -> list[Tensor]:
+    """The parameters of a layer or network: its tensors without knots, masks and frequencies."""
+    return [tensor for tensor in get_parameters(model) if tensor.is_param]
+
+
+def like(tensor: Tensor, values: np.ndarray) -> Tensor:
+    """`values` in the type and on the device of `tensor`, a parameter if that is one."""
+    made = Tensor(np.ascontiguousarray(values, dtype=np.float64), dtype=tensor.dtype)
+    return made.to(tensor.device).realize().is_param_(tensor.is_param)
+
+
+def overwrite(tensor: Tensor, values: np.ndarray) -> None:
+    """Puts `values` into the memory of `tensor`, which compiled steps go on using."""
+    tensor.assign(Tensor(values, dtype=tensor.dtype).to(tensor.device)).realize()
+
+
+def uniform(step: Tensor, seed: int, shape: tuple[int, ...]) -> Tensor:
+    """Uniform random numbers in [0, 1) of `shape`, float32, for `step` `[1]` (int32).
+
+    They depend on seed, step and position alone: without a generator's state, a resumed run draws
+    what an uninterrupted one would have drawn.
+    """
+    # Hashed, so that close seeds differ in all 32 bits.
+    key = int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "big")
+    stream = _mix(step.cast(dtypes.uint32) ^ key)
+    bits = _mix(_mix(Tensor.arange(math.prod(shape), dtype=dtypes.uint32)) ^ stream)
+    return ((bits >> 8).cast(dtypes.float32) * 2.0**-24).reshape(shape)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """A permutation of the 32-bit integers in which every input bit moves every output bit: two
+    rounds of shift, xor and multiply by Wellons' constants (github.com/skeeto/hash-prospector)."""
+    x = (x ^ (x >> 16)) * 0x7FEB352D
+    x = (x ^ (x >> 15)) * 0x846CA68B
+    return x ^ (x >> 16)

@@ -1,25 +1,67 @@
-"""The training loop: one compiled step, read back only when it is logged."""
+"""Training: a compiled step of sampling, loss, gradients and update, and the loop around it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from tinygrad import Context, Tensor, TinyJit, dtypes
+from tinygrad import Context, Device, Tensor, TinyJit, dtypes
+from tinygrad.helpers import tqdm
+from tinygrad.nn.state import get_parameters
 
-from tinykan.errors import UserError, check_integer
-from tinykan.fitting.grids import grid_mover, own_knots
-from tinykan.layers import learnable
-from tinykan.monitor import DivergenceError, History, Monitor, Snapshot
+from tinykan.errors import UserError, check_integer, warn
 from tinykan.networks import Network
 from tinykan.optim import Adam, learning_rates
-from tinykan.tasks.sampling import uniform
+from tinykan.tensors import learnable, overwrite, uniform
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-OUTSIDE_SAMPLES = 512
+EXPLODED = 1e3  # times the first loss: no run that gets there comes back
+OUTSIDE_SAMPLES = 512  # of a batch, from which the share of inputs outside the grid is taken
+OUTSIDE_LIMIT = 0.05  # the share above which the user should know
+
+
+class DivergenceError(UserError):
+    """The loss or the weights became infinite or NaN, or the loss exploded."""
+
+
+@dataclass
+class History:
+    """The course of a training: `steps`, `losses` (of that step's batch) and `seconds` have an
+    entry for each logged step. `compile_seconds` are those of the first two steps, which compile
+    and record, `first_step_seconds` those of the first one."""
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    outside: list[float] = field(default_factory=list)  # share of inputs outside the grid, by layer
+    compile_seconds: float = 0.0
+    train_seconds: float = 0.0
+    first_step_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished step. `loss` is None unless the step is logged."""
+
+    number: int
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a training needs, beside the weights, to continue after `step` with the same bits."""
+
+    step: int
+    arrays: dict[str, np.ndarray]  # of the optimizer and of the divergence guard
+    record: dict[str, Any]  # the history and the rest, as JSON
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
@@ -40,30 +82,44 @@ def batches(
         if len(bad):
             value = values[tuple(bad[0])]
             raise UserError(f"{name} hold {value} in row {bad[0][0]}: numbers must be finite")
-    x, y = (
-        Tensor(np.ascontiguousarray(a), dtype=dtypes.default_float).realize()
-        for a in (inputs, targets)
-    )
+    arrays = (np.ascontiguousarray(a) for a in (inputs, targets))
+    x, y = (Tensor(a, dtype=dtypes.default_float).realize() for a in arrays)
     if batch is None or batch >= len(inputs):
         return lambda step: (x, y)
 
     def sample(step: Tensor) -> tuple[Tensor, Tensor]:
-        row = (
-            (uniform(step, seed, (batch,)) * len(inputs))
-            .cast(dtypes.int32)
-            .clip(0, len(inputs) - 1)
-        )
-        row = row.contiguous()
+        drawn = (uniform(step, seed, (batch,)) * len(inputs)).cast(dtypes.int32)
+        row = drawn.clip(0, len(inputs) - 1).contiguous()
         return x[row], y[row]
 
     return sample
 
 
-def training_step(
-    model: Network, sample: Sampler, optimizer: Adam, objective: Objective
-) -> Callable[[], Tensor]:
-    """A function that takes one step, to be compiled as a whole: sample, objective, gradients and
-    update. It returns what the objective reports."""
+def objective_of(
+    model: Network,
+    loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
+    penalty: Callable[[list[Tensor]], Tensor] | None = None,
+) -> Objective:
+    """The objective of the model's inputs and targets: the loss plus the penalty, and a report
+    `[1 + layers]` of the loss alone and of each layer's share of inputs outside its grid."""
+
+    def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        inputs = model.layer_inputs(x)
+        prediction = model.layers[-1](inputs[-1])
+        value = loss(prediction, y)
+        # From all over the batch: data may be sorted. Split over devices it cannot be thinned.
+        every = 1 if isinstance(x.device, tuple) else max(1, len(x) // OUTSIDE_SAMPLES)
+        pairs = zip(model.layers, inputs, strict=True)
+        outside = [layer.outside(v.detach()[::every]) for layer, v in pairs]
+        report = Tensor.stack(value.detach(), *outside)
+        return value if penalty is None else value + penalty([*inputs, prediction]), report
+
+    return objective
+
+
+def training_step(sample: Sampler, optimizer: Adam, objective: Objective) -> Callable[[], Tensor]:
+    """A function that takes one step, to be compiled as a whole (sample, objective, gradients,
+    update), and returns the objective's report."""
 
     def step() -> Tensor:
         x, y = _drawn(sample, optimizer.step)
@@ -81,38 +137,6 @@ def training_step(
     return step
 
 
-def objective_of(
-    model: Network,
-    loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
-    penalty: Callable[[list[Tensor]], Tensor] | None = None,
-) -> Objective:
-    """What is minimized: the loss, and the penalty, of the model's inputs and targets. And a report
-    `[1 + layers]`: the loss without the penalty, and for each layer the share of its inputs outside
-    the grid."""
-
-    def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        inputs = model.layer_inputs(x)
-        values = [*inputs, model.layers[-1](inputs[-1])]
-        value = loss(values[-1], y)
-        # A few samples are enough to know whether inputs stay on the grid: from the whole batch,
-        # for data may come sorted.
-        every = 1 if isinstance(x.device, tuple) else max(1, len(x) // OUTSIDE_SAMPLES)
-        few = [v.detach()[::every] for v in values]
-        outside = [layer.outside(v) for layer, v in zip(model.layers, few, strict=False)]
-        report = Tensor.stack(value.detach(), *outside)
-        return value if penalty is None else value + penalty(values), report
-
-    return objective
-
-
-def _drawn(sample: Sampler, step: Tensor) -> list[Tensor]:
-    # Unsplit, tinygrad turns indexing by a computed index into a plain load.
-    with Context(SPLIT_REDUCEOP=0):
-        drawn = [t.contiguous() for t in sample(step)]
-        Tensor.realize(*drawn)
-    return drawn
-
-
 def fit(
     model: Network,
     sample: Sampler,
@@ -126,133 +150,281 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
     penalty: Callable[[list[Tensor]], Tensor] | None = None,
     log_every: int | None = None,
-    on_log: Callable[[int, History], None] | None = None,
-    on_step: Callable[[int, Callable[[], Snapshot] | None], bool] | None = None,
-    resume: Snapshot | None = None,
-    halvings: int = 0,
     progress: bool = True,
 ) -> History:
-    """Trains `model` in place with `steps` of Adam, then `lbfgs` iterations of L-BFGS, and returns
-    the history.
+    """Trains `model` in place, and returns the history. The arguments, and the errors raised, are
+    those of `Training`; `progress` shows a bar on terminals and in notebooks.
+
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> history = fit(KAN([1, 1]), batches(x, x**2), steps=50, progress=False)
+    >>> history.losses[-1] < history.losses[0]
+    True
+    """
+    training = Training(
+        model, sample, steps=steps, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
+        lbfgs=lbfgs, grid_updates=grid_updates, loss=loss, penalty=penalty, log_every=log_every,
+    )  # fmt: skip
+    bar = Progress(training, progress)
+    for step in training:
+        bar.show(step)
+    training.refine(bar.show)
+    bar.close()
+    return training.history
+
+
+class Training:
+    """The training of `model` in place by `steps` of Adam, over which one iterates, and then by
+    `refine`, `lbfgs` iterations of L-BFGS.
 
     `sample(step)` gives inputs and targets for the step number `[1]`; it, the model, the loss, the
     gradients and the update are compiled into one step. L-BFGS has one sample, the last, at every
-    iteration, and works in float64 where the device has it; when no lower loss is found any more,
-    it ends before its time.
+    iteration, and works in float64 where the device has it; it ends early when it finds no lower
+    loss.
 
     The grids of spline layers are moved to where their inputs are `grid_updates` times in the first
     half of the steps, and as often in that of the iterations (PyKAN's update_grid_from_samples).
 
     `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
-    that is minimized, not to that which is reported.
+    that is minimized, not to the one that is reported. Every `log_every` steps (by default about
+    100 times in all) the loss is read back and recorded in `history`; what the caller does with a
+    logged step is not counted in the seconds.
 
-    Every `log_every` steps (about 100 times a run by default) the loss is read back and
-    `on_log(steps done, history)` is called, whose time is not counted.
-
-    After every step `on_step(steps done, snapshot)` is called; it ends the training by returning
-    True. `snapshot()` is what `resume` takes, together with a model that has the weights of that
-    moment: the steps that follow have the same bits as if the training had gone on. L-BFGS gives
-    None: it is repeated from its beginning.
+    The `snapshot()` of a step of Adam, as `resume`, with a model that has the weights of that
+    step, continues with the same bits. L-BFGS is repeated from its beginning.
 
     Raises DivergenceError if the loss or the weights are no longer finite, or the loss exceeds
     1,000 times its first value; `model` then has the last weights known to be good. Before that,
-    `halvings` times, it goes on from those with half the learning rate.
+    `halvings` times, it continues from those with half the learning rate.
 
-    A model whose tensors are on several devices (`device.spread`) is trained on all of them, each
-    with an equal part of every batch; the result is that of one device, to rounding.
+    The tensors of a model on several devices (tinykan.runs.devices) each get an equal part of every
+    batch; the result is that of one device, to rounding.
     """
-    check_integer("lbfgs", lbfgs, 0)
-    check_integer("steps", steps, 0 if lbfgs else 1)
-    check_integer("grid_updates", grid_updates, 0)
-    log_every = max(1, (steps + lbfgs) // 100) if log_every is None else log_every
-    check_integer("log_every", log_every, 1)
-    weights = learnable(model)
-    if (lbfgs or grid_updates) and isinstance(weights[0].device, tuple):
-        raise UserError("L-BFGS and grid updates run on one device, not on several")
-    if grid_updates:
-        own_knots(model)
-    Tensor.realize(*weights)
-    adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
-    objective = objective_of(model, loss, penalty)
-    monitor = Monitor(model, steps + lbfgs, log_every, on_log, progress)
-    done = 0
-    if resume:
-        adam.restore(resume.arrays)
-        monitor.restore(resume)
-        done, halvings = resume.step, resume.record["halvings"]
 
-    def snapshot() -> Snapshot:
-        arrays = adam.state() | monitor.guard.arrays()
-        return Snapshot(step, arrays, {**monitor.record(), "halvings": halvings})
+    def __init__(
+        self,
+        model: Network,
+        sample: Sampler,
+        *,
+        steps: int = 1000,
+        learning_rate: float = 1e-2,
+        schedule: str = "cosine",
+        warmup: int = 0,
+        lbfgs: int = 0,
+        grid_updates: int = 0,
+        loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
+        penalty: Callable[[list[Tensor]], Tensor] | None = None,
+        log_every: int | None = None,
+        halvings: int = 0,
+        resume: Snapshot | None = None,
+    ) -> None:
+        check_integer("lbfgs", lbfgs, 0)
+        check_integer("steps", steps, 0 if lbfgs else 1)
+        check_integer("grid_updates", grid_updates, 0)
+        self.total = steps + lbfgs
+        self.log_every = max(1, self.total // 100) if log_every is None else log_every
+        check_integer("log_every", self.log_every, 1)
+        weights = learnable(model)
+        if (lbfgs or grid_updates) and isinstance(weights[0].device, tuple):
+            raise UserError("L-BFGS and grid updates run on one device, not on several")
+        if grid_updates:
+            from tinykan.fitting import own_knots  # a wing, which only these options need
 
-    def points(step: int) -> list[Tensor]:
-        return _drawn(sample, Tensor([step], dtype=dtypes.int32).realize())
+            own_knots(model)
+        Tensor.realize(*weights)
+        self.model, self.sample, self.steps, self.lbfgs = model, sample, steps, lbfgs
+        self.grid_updates, self.halvings = grid_updates, halvings
+        self.done, self.converged = 0, False  # steps; whether L-BFGS ended early
+        self.objective = objective_of(model, loss, penalty)
+        self.adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
+        self.history, self.guard = History(), DivergenceGuard(model)
+        if resume:
+            self.adam.restore(resume.arrays)
+            self.guard.restore(resume.arrays, resume.record["guard"])
+            self.history = History(**resume.record["history"])
+            self.done, self.halvings = resume.step, resume.record["halvings"]
 
-    train = TinyJit(training_step(model, sample, adam, objective))
-    move_grids, moves = grid_mover(model), _in_first_half(steps, grid_updates)
-    monitor.start(done)
-    for step in range(done + 1, steps + 1):
-        if step - 1 in moves:
-            move_grids(points(step - 1)[0])
-        report = train()
-        monitor.stepped(step)
-        if monitor.due(step) or step == steps:
-            try:
-                monitor.look(step, report.numpy().tolist())
-            except DivergenceError as error:
-                if halvings == 0:
-                    raise
-                halvings -= 1
-                adam.slow_down(0.5)
-                monitor.bar.warn(f"{error}; going on from there with half the rate")
+    def __iter__(self) -> Iterator[Step]:
+        """The steps of Adam that are left."""
+        move_grids, moves = self._grid_mover(), _in_first_half(self.steps, self.grid_updates)
+        take_step = TinyJit(training_step(self.sample, self.adam, self.objective))
+        self._start_clock()
+        for number in range(self.done + 1, self.steps + 1):
+            if number - 1 in moves:
+                move_grids(self._points(number - 1)[0])
+            report = take_step()
+            self._finished(number)
+            if not self._due(number) and number != self.steps:
+                yield Step(number)
                 continue
-        if on_step and on_step(step, snapshot):
-            break
-    else:
-        if lbfgs:
-            _full_batch(model, points(steps), objective, lbfgs, grid_updates, monitor, on_step)
-    monitor.bar.close()
-    return monitor.history
+            try:
+                yield from self._logged(number, report.numpy().tolist())
+            except DivergenceError as error:
+                if self.halvings == 0:
+                    raise
+                self.halvings -= 1
+                self.adam.slow_down(0.5)
+                warn(f"{error}; continuing from there with half the rate")
+
+    def refine(self, stop: Callable[[Step], bool | None]) -> None:
+        """The iterations of L-BFGS, after each of which `stop(step)` is called; it ends them by
+        returning True. (They are SciPy's to iterate.)"""
+        if not self.lbfgs:
+            return
+        from tinykan.fitting.lbfgs import LBFGS, float64  # a wing, and an extra
+
+        stopped = False
+        self._start_clock()
+        with float64(self.model):
+            dtype = learnable(self.model)[0].dtype
+            x, y = (t.cast(dtype).contiguous().realize() for t in self._points(self.steps))
+            optimizer, move_grids = LBFGS(self.model, self.objective, x, y), self._grid_mover()
+            self.guard.check(self.done, optimizer.report()[0])
+
+            def after(iteration: int, report: list[float]) -> bool:
+                nonlocal stopped
+                number = self.done + 1
+                self._finished(number)
+                due = self._due(number)
+                for step in self._logged(number, report) if due else [Step(number)]:
+                    stopped = bool(stop(step))
+                return stopped
+
+            moves = _in_first_half(self.lbfgs, self.grid_updates)
+            for begin, end in pairwise([*(moves or [0]), self.lbfgs]):
+                if moves:
+                    move_grids(x)
+                optimizer.run(end - begin, after)
+                if stopped:
+                    return
+        self.converged = self.done < self.total
+
+    def snapshot(self) -> Snapshot:
+        """The state of a training by Adam after the step that was taken last."""
+        record = {"history": asdict(self.history), "guard": self.guard.record()}
+        arrays = self.adam.state() | self.guard.arrays()
+        return Snapshot(self.done, arrays, record | {"halvings": self.halvings})
+
+    def _points(self, step: int) -> list[Tensor]:
+        return _drawn(self.sample, Tensor([step], dtype=dtypes.int32).realize())
+
+    def _grid_mover(self) -> Callable[[Tensor], None]:
+        if not self.grid_updates:
+            return lambda x: None
+        from tinykan.fitting import grid_mover
+
+        return grid_mover(self.model)
+
+    def _start_clock(self) -> None:
+        self._first, self._compiling, self._start = self.done, 0.0, time.perf_counter()
+        self._earlier = self.history.compile_seconds, self.history.train_seconds
+
+    def _finished(self, number: int) -> None:
+        """The time of the first two steps, which are compiled and recorded, is counted apart."""
+        self.done = number
+        if number <= self._first + 2:
+            Device[Device.DEFAULT].synchronize()
+            self._compiling = time.perf_counter() - self._start
+            history = self.history
+            history.compile_seconds = self._earlier[0] + self._compiling
+            history.first_step_seconds = history.first_step_seconds or self._compiling
+
+    def _due(self, number: int) -> bool:
+        return number == 1 or number % self.log_every == 0 or number == self.total
+
+    def _logged(self, number: int, report: list[float]) -> Iterator[Step]:
+        """Records the report; raises DivergenceError if the guard does."""
+        history, (loss, *history.outside) = self.history, report
+        history.train_seconds = self._earlier[1] + (
+            time.perf_counter() - self._start - self._compiling
+        )
+        self.guard.check(number, loss)
+        history.steps.append(number)
+        history.losses.append(loss)
+        history.seconds.append(history.compile_seconds + history.train_seconds)
+        paused = time.perf_counter()
+        yield Step(number, loss)
+        self._start += time.perf_counter() - paused
 
 
-def _full_batch(
-    model: Network,
-    drawn: list[Tensor],
-    objective: Objective,
-    iterations: int,
-    grid_updates: int,
-    monitor: Monitor,
-    on_step: Callable[[int, None], bool] | None,
-) -> None:
-    """The part of `fit` after Adam."""
-    from tinykan.fitting.lbfgs import LBFGS, float64  # an extra
+class DivergenceGuard:
+    """Keeps the last weights known to be good: a loss vouches for the weights before its step, so
+    that weights are good once the next logged loss shows it."""
 
-    before, stopped = monitor.total - iterations, False
-    monitor.start(before)
-    with float64(model):
-        x, y = (t.cast(learnable(model)[0].dtype).contiguous().realize() for t in drawn)
-        optimizer = LBFGS(model, objective, x, y)
-        monitor.guard.check(before, optimizer.report()[0])
-        move_grids, done = grid_mover(model), 0
+    def __init__(self, model: Network) -> None:
+        # With the knots, which may move, and without which coefficients mean nothing.
+        self.weights, self.first_loss = get_parameters(model), math.inf
+        self.good_step, self.good = self.latest_step, self.latest = 0, self._copy()
 
-        def after(iteration: int, report: list[float]) -> bool:
-            nonlocal stopped
-            step = before + done + iteration
-            monitor.stepped(step)
-            if monitor.due(step):
-                monitor.look(step, report)
-            stopped = bool(on_step and on_step(step, None))
-            return stopped
+    def check(self, step: int, loss: float) -> None:
+        """Raises DivergenceError, with the good weights restored, if `loss` of `step` is bad."""
+        copy = self._copy()
+        finite = math.isfinite(loss) and all(np.isfinite(values).all() for values in copy)
+        if not finite or loss > EXPLODED * max(self.first_loss, 1e-12):
+            for weight, values in zip(self.weights, self.good, strict=True):
+                overwrite(weight, values)
+            self.latest_step, self.latest = self.good_step, self.good
+            raise DivergenceError(
+                f"training diverged by step {step} (loss {loss:.3g}); the weights of step "
+                f"{self.good_step} are kept; try a lower learning rate"
+            )
+        self.first_loss = loss if step == 1 else self.first_loss
+        self.good_step, self.good = self.latest_step, self.latest
+        self.latest_step, self.latest = step, copy
 
-        moves = _in_first_half(iterations, grid_updates)
-        for begin, end in pairwise([*(moves or [0]), iterations]):
-            if moves:
-                move_grids(x)
-            done += optimizer.run(end - begin, after)
-            if stopped:
-                return
-    if done < iterations:
-        monitor.bar.note(f"L-BFGS found no lower loss after {done} iterations")
+    def arrays(self) -> dict[str, np.ndarray]:
+        good = {f"good.{i}": values for i, values in enumerate(self.good)}
+        return good | {f"latest.{i}": values for i, values in enumerate(self.latest)}
+
+    def record(self) -> list[float]:
+        return [self.first_loss, self.good_step, self.latest_step]
+
+    def restore(self, arrays: dict[str, np.ndarray], record: list[float]) -> None:
+        self.first_loss, (self.good_step, self.latest_step) = record[0], map(int, record[1:])
+        count = range(len(self.weights))
+        self.good = [arrays[f"good.{i}"] for i in count]
+        self.latest = [arrays[f"latest.{i}"] for i in count]
+
+    def _copy(self) -> list[np.ndarray]:
+        return [weight.numpy().copy() for weight in self.weights]
+
+
+class Progress:
+    """A progress bar on terminals and in notebooks; elsewhere nothing but a warning of inputs
+    outside the grid, and a note if L-BFGS ends early."""
+
+    def __init__(self, training: Training, enabled: bool = True) -> None:
+        shown = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self.training, self.enabled, self.warned = training, enabled, False
+        self.bar: tqdm = tqdm(total=training.total, unit="step", disable=not (enabled and shown))
+        self.bar.n = training.done
+
+    def show(self, step: Step) -> None:
+        if step.loss is None or not self.enabled:
+            return
+        outside = self.training.history.outside
+        worst = max(range(len(outside)), key=outside.__getitem__)
+        if outside[worst] > OUTSIDE_LIMIT and not self.warned:
+            self.warned = True
+            warn(
+                f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its "
+                "grid, where splines end; widen the domain or scale the inputs"
+            )
+        self.bar.set_description(f"loss {step.loss:.6f}")
+        self.bar.update(step.number - self.bar.n)
+
+    def close(self) -> None:
+        self.bar.update(close=True)
+        if self.enabled and self.training.converged:
+            iterations = self.training.done - self.training.steps
+            print(f"L-BFGS found no lower loss after {iterations} iterations", file=sys.stderr)
+
+
+def _drawn(sample: Sampler, step: Tensor) -> list[Tensor]:
+    # Unsplit, tinygrad turns indexing by a computed index into a plain load.
+    with Context(SPLIT_REDUCEOP=0):
+        drawn = [t.contiguous() for t in sample(step)]
+        Tensor.realize(*drawn)
+    return drawn
 
 
 def _in_first_half(steps: int, times: int) -> list[int]:

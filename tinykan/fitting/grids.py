@@ -13,7 +13,7 @@ from tinykan.errors import UserError, check_integer
 from tinykan.fitting.least_squares import b_splines, least_squares
 from tinykan.layers import KANLayer, like
 from tinykan.networks import Network
-from tinykan.optim import overwrite
+from tinykan.tensors import overwrite
 
 NARROWEST = 1e-6  # width of a grid, in units of its place (or of 1): narrower inputs are a constant
 # The weight, beside samples, of points of the earlier function all over the grid: they decide where

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan import files
+from tinykan.checkpoint import unpack_arrays
 from tinykan.errors import UserError, lookup
 
 STORAGES = {"HalfStorage": "<f2", "FloatStorage": "<f4", "DoubleStorage": "<f8"}
@@ -86,7 +86,7 @@ def read_torch(content: bytes) -> State:
 
 def read_safetensors(content: bytes) -> State:
     """The arrays of a safetensors file, from any library."""
-    return checked(files.arrays(content))
+    return checked(unpack_arrays(content))
 
 
 def checked(state: Any) -> State:

@@ -1,78 +1,59 @@
-"""The folder of a run: one run at a time writes there; what cannot be written now may be later."""
+"""The folder of a run, which is locked, and in which a write that fails is tried again later."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinykan import files
-from tinykan.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a folder can't be locked
-    fcntl = None  # type: ignore[assignment]
+from tinykan.checkpoint import write_atomically
+from tinykan.errors import UserError, need, warn
 
 
 class RunFolder:
-    """Made and locked at once; what a killed process left behind is removed. The lock goes with the
-    process, however that ends, if it is not released before. Raises UserError if another run has
-    it, OSError if it can't be made."""
+    """Created and locked; temporary files of a killed process are removed. The lock ends with the
+    process, however that ends, if it is not released before. Raises UserError if another run holds
+    it, OSError if the folder can't be created."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._warned: set[str] = set()
-        self._descriptor: int | None = None
         path.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        filelock = need("filelock", extra="demo", purpose="a run's folder")
+        self._lock = filelock.FileLock(path / ".lock")
+        try:
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise UserError(f"{path} is in use by another run; choose another --out") from None
         for left in path.glob(".*.tmp"):
             left.unlink()
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         text = json.dumps({k: _finite(v) for k, v in content.items()}, indent=2)
-        files.write(self.path / name, (text + "\n").encode())
+        write_atomically(self.path / name, (text + "\n").encode())
 
     def write_lines(self, name: str, entries: list[dict[str, Any]]) -> None:
-        files.write(self.path / name, "".join(map(_line, entries)).encode())
+        write_atomically(self.path / name, "".join(map(_line, entries)).encode())
 
     def append_line(self, name: str, entry: dict[str, Any]) -> None:
         with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(_line(entry))
 
     def attempt(self, name: str, action: Callable[[], None]) -> None:
-        """What fails to be written now may succeed later: training is not given up for it."""
+        """Writes a file by `action`; a failure is a warning, since the next write may succeed."""
         try:
             action()
         except OSError as error:
             if name not in self._warned:
                 self._warned.add(name)
                 reason = error.strerror or error
-                warn(f"cannot write {self.path / name}: {reason}; going on")
+                warn(f"cannot write {self.path / name}: {reason}; training continues")
 
     def release(self) -> None:
-        """Lets other runs have it."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _lock(self) -> None:
-        if fcntl is None:
-            return
-        self._descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release()
-            raise UserError(f"{self.path} is in use by another run; choose another --out") from None
-
-
-def warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+        """Lets other runs have the folder."""
+        self._lock.release()
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -1,23 +1,27 @@
-"""The models that the scripts know by name, built to a number of parameters."""
+"""Models, encodings and tasks by name, as command lines and study files have them, and the networks
+built from such options with a given number of parameters."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from tinykan.activations import ACTIVATIONS
-from tinykan.basis import Basis, Linear, Polynomial
-from tinykan.dense_basis import BASES
-from tinykan.encoding import ENCODINGS, Encoding
+from tinykan.basis import BASES, Basis, Linear, Polynomial
+from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Scaled, Sines
 from tinykan.errors import UserError, lookup
-from tinykan.layers import KANLayer
-from tinykan.networks import NORMS, EdgeTanhNetwork, Network, edge_widths
+from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.networks import NORMS, Network
 from tinykan.runs.command_line import option
 from tinykan.runs.expressions import construct
+from tinykan.runs.widths import edge_widths
+from tinykan.tasks.benchmarks import BENCHMARKS, FORMER_NAMES, KINDS
+from tinykan.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Model:
 
     formula: str
     learning_rate: float  # of Adam; a good start on images
-    encoding: str = "seed"  # what suits it on images
+    encoding: str = "octaves"  # that suits it on images
     basis: str = "Linear"
     activation: str = "identity"
     base: str | None = None
@@ -34,6 +38,13 @@ class Model:
     norm: str | None = None
 
 
+ENCODINGS: dict[str, Callable[..., Encoding]] = {
+    "none": Raw,
+    "scaled": Scaled,
+    "octaves": Sines,
+    "nerf": NeRF,
+    "gaussian": Gaussian,
+}
 MODELS = {
     "tanh": Model("tanh(sum_i w x_i + b)", 5e-3, activation="tanh"),
     "relu": Model(
@@ -104,7 +115,7 @@ class ModelOptions:
     """The options of a network that every training script has."""
 
     model: str = option("spline", "kind of network", choices=MODELS)
-    parameters: int = option(10_000, "learnable numbers, met within 2 %%", minimum=1)
+    parameters: int = option(10_000, "number of parameters, met within 2 %%", minimum=1)
     depth: int = option(3, "hidden layers", minimum=1)
     basis: str | None = option(
         None,
@@ -128,9 +139,47 @@ class ModelOptions:
     )
     encoding: str | None = option(
         None,
-        f"of the inputs: {', '.join(ENCODINGS)}, with options as in 'gaussian(64, scale=10)' "
+        f"of the inputs: {', '.join(ENCODINGS)}; with options as in 'gaussian(64, scale=10)' "
         "(default: what suits the model)",
     )
+
+
+def task_from(text: str) -> Task:
+    """The task that a study names: a benchmark, or as in 'ImageTask("cat.png", size=256)'."""
+    name = FORMER_NAMES.get(text, text)
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]()
+    found = construct("task", text, {**BENCHMARKS, **KINDS})
+    if len(found) != 1:
+        raise UserError(f"task {text!r}: a study has one")
+    return found[0]
+
+
+def network_for(task: Task, options: ModelOptions, seed: int) -> Network:
+    """The network that `options` describe, for the inputs and outputs of `task`."""
+    suits = task.encoding or lookup("model", options.model, MODELS).encoding
+    encoding = encoding_for(task, options.encoding or suits)
+    return build(options, task.in_features, task.out_features, encoding=encoding, seed=seed)
+
+
+def encoding_for(task: Task, text: str) -> Encoding:
+    """The encoding of the task's coordinates that an option names: 'nerf', 'gaussian(64)'."""
+    kinds: dict[str, Callable[..., Encoding]] = {
+        name: partial(kind, task.in_features) for name, kind in ENCODINGS.items()
+    }
+    kinds["octaves"] = partial(octaves, task.in_features, task.channels)
+    former = {"seed": kinds["octaves"]}  # in files of earlier versions
+    found = construct("encoding", text, kinds, former)
+    if len(found) != 1:
+        raise UserError(f"encoding {text!r}: there is one for all coordinates")
+    return found[0]
+
+
+def octaves(
+    in_features: int, suits: int | tuple[int, ...], channels: int | tuple[int, ...] | None = None
+) -> Encoding:
+    """Sines in octaves, with as many channels as suit the task unless an option says otherwise."""
+    return Sines(in_features, suits if channels is None else channels)
 
 
 def build(
@@ -212,4 +261,6 @@ def _edge_tanh(
         raise UserError("edge-tanh has no base function, spline weight, activation, norm to choose")
     (degree,) = degrees
     widths = edge_widths(options.parameters, [degree + 1] * len(bases), inputs, outputs)
-    return EdgeTanhNetwork(widths, degree, encoding=encoding, seed=seed)
+    rng = np.random.default_rng(seed)
+    layers = [EdgeTanh(i, o, degree, rng=rng) for i, o in pairwise(widths)]
+    return Network(layers, encoding=encoding)

@@ -1,5 +1,5 @@
-"""One training run on disk: its configuration, its measurements, its model, its summary, and the
-checkpoints from which it goes on after an interruption."""
+"""A training run on disk: configuration, metrics, model, summary, and the checkpoints from which it
+continues after an interruption."""
 
 from __future__ import annotations
 
@@ -18,40 +18,38 @@ import numpy as np
 from tinygrad.nn.state import get_parameters
 
 from tinykan import checkpoint, device
-from tinykan.errors import UserError
-from tinykan.fitting.grids import own_knots
-from tinykan.monitor import DivergenceError, History, Snapshot
+from tinykan.errors import UserError, warn
+from tinykan.fitting import own_knots
 from tinykan.networks import Network, parameter_count
-from tinykan.optim import overwrite
-from tinykan.runs.folder import RunFolder, warn
+from tinykan.runs.folder import RunFolder
 from tinykan.runs.interruption import Pace, Stopped, signals
 from tinykan.runs.options import VOLATILE, Options
 from tinykan.tasks.task import Task
-from tinykan.training import fit
+from tinykan.tensors import overwrite
+from tinykan.training import DivergenceError, History, Progress, Snapshot, Step, Training
 
 PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
 METRICS, SUMMARY = "metrics.jsonl", "summary.json"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
-FRAME = "frame."
+FRAME = "frame."  # prefix of a frame's name among a checkpoint's arrays
 
 
 class Run:
     """A folder with `config.json`, `metrics.jsonl`, `model.safetensors` and `summary.json`; until
     the run is finished, with checkpoints too.
 
-    Made before the training starts, so that a folder that cannot be written, is in use, or holds
-    what should not be lost, is known at once. A resumed run must have the same `task`, and the same
-    options but for VOLATILE. The files of a finished run are replaced, unless it is resumed:
-    then `finished` is its summary.
+    Made before the training, so that a folder that cannot be written, is in use, or holds what
+    should not be lost, is found first. A resumed run must have the same `task`, and the same
+    options but for VOLATILE. The files of a finished run are replaced, unless it is resumed: then
+    `finished` is its summary. Raises UserError.
     """
 
     def __init__(self, folder: str | Path, config: Options, task: Task) -> None:
         self.folder, self.options, self.task = Path(folder), config, task
-        self.config = asdict(config)
-        self._pace = Pace(config.checkpoint_every)
-        self.data = task.digest
+        self.config, self.data = asdict(config), task.digest
         self.finished: dict[str, Any] | None = None
         self.metrics: list[dict[str, Any]] = []
+        self._pace = Pace(config.checkpoint_every)
         self._resumed: tuple[Network, dict[str, np.ndarray], dict[str, Any]] | None = None
         try:
             self._files = RunFolder(self.folder)
@@ -68,69 +66,66 @@ class Run:
         self,
         model: Network,
         *,
-        on_log: Callable[[int], None] | None = None,
+        look: Callable[[Step], None] = lambda step: None,
         frames: list[np.ndarray] | None = None,
-        **options: Any,
+        log_every: int | None = None,
     ) -> tuple[History, UserError | None]:
-        """`fit` on the task, with its measurements written down and checkpoints; and what ended it
-        before its time, if something did: it diverged, in which case the model holds its last good
-        weights, or a signal came. `frames` are arrays that the caller collects and that belong to
-        the run: they are kept in checkpoints and restored."""
-        history, frames = History(), [] if frames is None else frames
-        problem: UserError | None = None
+        """Trains `model` on the task. Returns the history, and what ended the training early, if
+        something did: it diverged, in which case the model has its last good weights, or a signal
+        came.
+
+        `look` is called after each logged step, when `metrics` has it. `frames` are arrays that the
+        caller collects there: they are kept in checkpoints and restored.
+        """
+        options, frames = self.options, [] if frames is None else frames
         resume = self._restore(model, frames)
+        names = options.devices.split(",") if options.devices else None
+        spread = device.spread(get_parameters(model), names) if names else contextlib.nullcontext()
+        problem: UserError | None = None
+        with signals() as received, spread:
+            training = Training(
+                model,
+                self.task.sampler(options.batch, options.seed),
+                steps=options.steps,
+                learning_rate=options.rate,
+                schedule=options.schedule,
+                warmup=options.warmup,
+                lbfgs=options.lbfgs,
+                grid_updates=options.grid_updates,
+                halvings=options.halvings,
+                log_every=log_every,
+                resume=resume,
+            )
+            bar = Progress(training, enabled=not options.quiet)
 
-        def log(step: int, seen: History) -> None:
-            nonlocal history
-            history = seen
-            entry = {
-                "step": step,
-                "loss": seen.losses[-1],
-                "seconds": round(seen.seconds[-1], 4),
-                "outside": seen.outside,
-            }
-            self.metrics.append(entry)
-            self._files.attempt(METRICS, lambda: self._files.append_line(METRICS, entry))
-            if on_log:
-                on_log(step)
+            def after(step: Step) -> bool:
+                """Records a step and saves a checkpoint if one is due; whether to end here."""
+                bar.show(step)
+                if step.loss is not None:
+                    self._record(step, training.history)
+                    look(step)
+                due = self._pace.due(step.number) or received or step.number == options.steps
+                if due and step.number <= options.steps:  # L-BFGS is repeated from its beginning
+                    with self._pace.writing():
+                        self._files.attempt(
+                            CHECKPOINT, lambda: self._save(model, training.snapshot(), frames)
+                        )
+                return bool(received)
 
-        def after(step: int, snapshot: Callable[[], Snapshot] | None) -> bool:
-            due = self._pace.due(step) or received or step == self.options.steps
-            if due and snapshot:
-                with self._pace.writing():
-                    self._files.attempt(CHECKPOINT, lambda: self._save(model, snapshot(), frames))
-            return bool(received)
-
-        devices = self.options.devices.split(",") if self.options.devices else None
-        several = (
-            device.spread(get_parameters(model), devices) if devices else contextlib.nullcontext()
-        )
-        with signals() as received, several:
             try:
-                history = fit(
-                    model,
-                    self.task.sampler(self.options.batch, self.options.seed),
-                    steps=self.options.steps,
-                    learning_rate=self.options.rate,
-                    schedule=self.options.schedule,
-                    warmup=self.options.warmup,
-                    lbfgs=self.options.lbfgs,
-                    grid_updates=self.options.grid_updates,
-                    halvings=self.options.halvings,
-                    progress=not self.options.quiet,
-                    on_log=log,
-                    on_step=after,
-                    resume=resume,
-                    **options,
-                )
+                for step in training:
+                    if after(step):
+                        break
+                else:
+                    training.refine(after)
             except DivergenceError as error:
                 problem = DivergenceError(f"{error}; what was reached is in {self.folder}")
+            bar.close()
         if received:
             name = signal.Signals(received[0]).name
-            problem = Stopped(
-                f"stopped by {name}; --resume goes on with {self.folder}", received[0]
-            )
-        return history, problem
+            message = f"stopped by {name}; --resume continues the run in {self.folder}"
+            problem = Stopped(message, received[0])
+        return training.history, problem
 
     def finish(
         self,
@@ -168,6 +163,16 @@ class Run:
         if problem:
             raise problem
         return summary
+
+    def _record(self, step: Step, history: History) -> None:
+        entry = {
+            "step": step.number,
+            "loss": step.loss,
+            "seconds": round(history.seconds[-1], 4),
+            "outside": history.outside,
+        }
+        self.metrics.append(entry)
+        self._files.attempt(METRICS, lambda: self._files.append_line(METRICS, entry))
 
     def _look_for_earlier(self) -> None:
         """Finds the checkpoint to resume, or the summary of a finished run; refuses to go over an

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tinykan import files
+from tinykan.checkpoint import write_atomically
 from tinykan.studies import figures, pictures, tables
 from tinykan.studies.page import (
     Block,
@@ -43,11 +43,11 @@ def write_report(results: dict, folder: Path) -> None:
     text = folder / "README.md"
     earlier = set(PICTURE.findall(text.read_text())) if text.exists() else set()
     for figure in page.figures():
-        files.write(folder / f"{figure.name}.png", figure.png)
-    files.write(text, page.markdown().encode())
+        write_atomically(folder / f"{figure.name}.png", figure.png)
+    write_atomically(text, page.markdown().encode())
     for name in earlier - set(PICTURE.findall(text.read_text())):
         (folder / name).unlink(missing_ok=True)
-    files.write(folder / "report.html", page.html().encode())
+    write_atomically(folder / "report.html", page.html().encode())
 
 
 def build_page(results: dict) -> Page:

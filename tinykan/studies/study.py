@@ -39,7 +39,7 @@ import numpy as np
 from tinykan.errors import UserError
 from tinykan.runs.command_line import checked
 from tinykan.runs.options import VOLATILE, Options
-from tinykan.tasks.benchmarks import task_from
+from tinykan.runs.presets import task_from
 from tinykan.tasks.task import Task
 
 HIGHER_IS_BETTER = ("psnr", "ssim")

@@ -17,13 +17,16 @@ from typing import Any
 import numpy as np
 
 from tinykan.errors import UserError
-from tinykan.networks import Predictor, widths_text
+from tinykan.networks import widths_text
 from tinykan.runs.command_line import checked
 from tinykan.runs.options import Options
+from tinykan.runs.presets import network_for
 from tinykan.runs.run import SUMMARY, Run
 from tinykan.studies.queue import Queue, Record
 from tinykan.studies.study import Cell, Study
 from tinykan.tasks.images import to_pillow
+from tinykan.tasks.prediction import Predictor
+from tinykan.training import Step
 
 POLL = 1.0  # seconds between looks at the queue while others hold what is left
 UNKNOWN = Record("waiting")
@@ -87,7 +90,7 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
     chosen = {k: v for k, v in cell.config.items() if k != "task" and v is not None}
     options = checked(Options, {**chosen, "quiet": True, "resume": folder.exists()})
     task = study.task
-    model = task.network(options, options.seed)
+    model = network_for(task, options, options.seed)
     out = Run(folder, options, task)
     if out.finished:
         if out.finished["problem"]:
@@ -96,12 +99,12 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
     predict = Predictor(model, chunk=options.batch)  # the shapes of training: kernels are shared
     reached: dict[str, float] = {}
 
-    def look(step: int) -> None:
+    def look(step: Step) -> None:
         entry = out.metrics[-1]
         if task.milestone and not reached and task.passed(predict, entry["loss"]):
             reached[task.milestone] = entry["seconds"]
 
-    history, problem = out.train(model, on_log=look)
+    history, problem = out.train(model, look=look)
     fitted = task.fitted(predict)
     scores = {**task.scores(fitted), **reached}
     cell_only = {

@@ -16,9 +16,9 @@ from PIL import Image, ImageOps
 from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError
-from tinykan.networks import Predictor
-from tinykan.tasks.sampling import uniform
+from tinykan.tensors import uniform
 
+CHUNK = 65536  # pixels rendered at a time
 MAX_PIXELS = 2**28  # more is taken for a decompression bomb; Pillow's own limit is a third of it
 
 
@@ -156,14 +156,16 @@ def coordinates(width: int, height: int, start: int = 0, stop: int | None = None
     return np.stack([_axis(column, width), _axis(row, height)], axis=-1).astype(np.float32)
 
 
-def render_rows(predict: Predictor, width: int, height: int) -> Iterator[np.ndarray]:
-    """What a network makes of an image of any size, a bounded number of pixels at a time: runs of
-    consecutive pixels, row by row, `[n, channels]` each."""
-    for start in range(0, width * height, predict.chunk):
-        yield predict(coordinates(width, height, start, min(start + predict.chunk, width * height)))
+def render_rows(
+    predict: Callable[[np.ndarray], np.ndarray], width: int, height: int
+) -> Iterator[np.ndarray]:
+    """The image of any size that `predict` gives, from `[n, 2]` coordinates to `[n, channels]`, in
+    bounded memory: runs of at most CHUNK consecutive pixels, row by row."""
+    for start in range(0, width * height, CHUNK):
+        yield predict(coordinates(width, height, start, min(start + CHUNK, width * height)))
 
 
-def render(predict: Predictor, width: int, height: int) -> np.ndarray:
+def render(predict: Callable[[np.ndarray], np.ndarray], width: int, height: int) -> np.ndarray:
     """The same as one array `[height, width, channels]`."""
     return np.concatenate(list(render_rows(predict, width, height))).reshape(height, width, -1)
 

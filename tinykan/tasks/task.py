@@ -1,42 +1,43 @@
-"""What a network is trained on and scored by: an image, or a function."""
+"""Tasks: the data that a network is trained on, and its scores. Images and functions."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from tinykan.encoding import Encoding, encoding_from
 from tinykan.errors import lookup
-from tinykan.networks import Network, Predictor
-from tinykan.runs.presets import MODELS, ModelOptions, build
 from tinykan.tasks import images, metrics
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 from tinykan.training import Sampler, batches
+
+Prediction = Callable[[np.ndarray], np.ndarray]  # [n, in_features] to [n, out_features]
 
 CAMERA = str(Path(__file__).with_name("data") / "camera.png")
 
 
 class Task:
-    """Inputs in [-1, 1], what a network should make of them, and how well it does.
+    """Inputs in [-1, 1], the target that a network should fit, and the scores of a fit.
 
     A subclass gives the attributes that are only annotated here, and the methods that are not
-    written. What a network makes of a task is `fitted`, in the shape of `target`.
+    implemented. A fit has the shape of the target.
     """
 
     in_features: int
     out_features: int
-    score: str  # the name of the score that counts
-    encoding: str | None = None  # that suits it, whatever the model
+    score: str  # the name of the score by which networks are compared
+    encoding: str | None = None  # that suits the task, whatever the model
+    channels: int | tuple[int, ...] = 8  # for each input, of the encoding "octaves"
     milestone: str | None = None  # the name of a score: seconds until it is passed
     baseline_name = ""
 
     @property
     def data(self) -> list[np.ndarray]:
-        """The arrays that tell it from other tasks."""
+        """The arrays by which it differs from other tasks."""
         raise NotImplementedError
 
     @cached_property
@@ -49,23 +50,21 @@ class Task:
 
     @property
     def target(self) -> np.ndarray:
-        """What a network should make of it."""
         raise NotImplementedError
 
     def sampler(self, batch: int, seed: int) -> Sampler:
         """Inputs and targets of each step."""
         raise NotImplementedError
 
-    def fitted(self, predict: Predictor) -> np.ndarray:
-        """What a network does make of it."""
+    def fitted(self, predict: Prediction) -> np.ndarray:
+        """The fit of a network."""
         raise NotImplementedError
 
     def scores(self, fitted: np.ndarray) -> dict[str, float]:
-        """How well it does, by name."""
         raise NotImplementedError
 
     def picture(self, values: np.ndarray) -> np.ndarray | None:
-        """The target, or what was fitted, as an image, if it can be shown as one."""
+        """The target or a fit as an image, if it can be shown as one."""
         return None
 
     @property
@@ -73,24 +72,15 @@ class Task:
         """The scores of a method without a network, if there is one."""
         return None
 
-    def passed(self, predict: Predictor, loss: float) -> bool:
+    def passed(self, predict: Prediction, loss: float) -> bool:
         """Whether the network has passed the milestone; `loss` is that of its last batch."""
         return False
-
-    def network(self, options: ModelOptions, seed: int) -> Network:
-        """The network that `options` describe, for this task."""
-        suits = self.encoding or lookup("model", options.model, MODELS).encoding
-        encoding = self.encoding_from(options.encoding or suits)
-        return build(options, self.in_features, self.out_features, encoding=encoding, seed=seed)
-
-    def encoding_from(self, text: str) -> Encoding:
-        return encoding_from(text, self.in_features)
 
 
 @dataclass(frozen=True)
 class ImageTask(Task):
-    """An image from its pixels' coordinates (protocol P2). `held_out` trains on every second pixel
-    in x and y, and scores the others; `between` trains on points between pixels too."""
+    """An image as a function of its pixels' coordinates. `held_out` trains on every second pixel in
+    x and y, and scores the others; `between` trains on points between pixels too."""
 
     path: str = CAMERA
     size: int | None = None
@@ -103,7 +93,7 @@ class ImageTask(Task):
     baseline_name = "bicubic enlargement"
 
     def __post_init__(self) -> None:
-        self.image  # noqa: B018  (a bad file is known at once)
+        self.image  # noqa: B018  (a bad file is found before training)
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -126,7 +116,7 @@ class ImageTask(Task):
     def target(self) -> np.ndarray:
         return self.image
 
-    def fitted(self, predict: Predictor) -> np.ndarray:
+    def fitted(self, predict: Prediction) -> np.ndarray:
         height, width = self.image.shape[:2]
         return images.render(predict, width, height)
 
@@ -145,8 +135,8 @@ class ImageTask(Task):
             return None
         return self.scores(images.bicubic(self.image[::2, ::2], self.image.shape[:2]))
 
-    def passed(self, predict: Predictor, loss: float) -> bool:
-        """The milestone is 30 dB on all pixels that count: looked for when a batch is near it."""
+    def passed(self, predict: Prediction, loss: float) -> bool:
+        """The milestone is 30 dB on all scored pixels, which are evaluated when a batch is near."""
         if loss >= 1.5 * 4e-3:
             return False
         return metrics.psnr(self._counted(self.fitted(predict)), self._counted(self.image)) >= 30
@@ -162,8 +152,7 @@ class ImageTask(Task):
 
 @dataclass(frozen=True)
 class FunctionTask(Task):
-    """A function of one or two variables (protocol P3). Where its points are random, the `seed`
-    draws them."""
+    """A function of one or two variables. Where its points are random, the `seed` draws them."""
 
     name: str = "zigzag"
     seed: int = 0
@@ -188,8 +177,8 @@ class FunctionTask(Task):
 
     @cached_property
     def points(self) -> np.ndarray:
-        """Where it is scored, `[n, in_features]` in [-1, 1]: much finer than what it is trained
-        on."""
+        """The points at which it is scored, `[n, in_features]` in [-1, 1]: many more than it is
+        trained on."""
         return self.function.grid(*((2001,) if self.in_features == 1 else (101, 101)))
 
     @property
@@ -201,7 +190,7 @@ class FunctionTask(Task):
         inputs, targets = self.data
         return batches(inputs, targets, batch, seed)
 
-    def fitted(self, predict: Predictor) -> np.ndarray:
+    def fitted(self, predict: Prediction) -> np.ndarray:
         return predict(self.points)[:, 0].astype(float)
 
     def scores(self, fitted: np.ndarray) -> dict[str, float]:

@@ -1,5 +1,5 @@
-"""Bases whose functions are all non-zero, beside `Polynomial`: a layer on one is a dense product of
-all its functions with the coefficients; and the table of every basis."""
+"""Bases with functions that are non-zero everywhere: Gaussians, wavelets, Chebyshev polynomials,
+sines and cosines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from tinygrad import Tensor
 
 from tinykan.activations import bounded, cosine, decaying, sine, tanh
-from tinykan.basis import Basis, BSpline, DenseBasis, Linear, Number, Polynomial
+from tinykan.basis import DenseBasis, Number
 from tinykan.errors import UserError, check_domain, check_integer, lookup
 
-MOST = 64  # functions of a basis: each is written out in the kernels
+MAX_FUNCTIONS = 64  # each is written out in the kernels
 
 
 @dataclass(frozen=True)
-class Shape:
+class MotherFunction:
     """A function of u that vanishes far from 0, and its derivative; from u and exp(-u^2 / 2)."""
 
     value: Callable
@@ -27,67 +27,70 @@ class Shape:
 
 _HAT = 2 / (math.sqrt(3) * math.pi**0.25)  # to a square whose integral is 1
 
-GAUSSIAN = Shape(lambda u, e: e, lambda u, e: -u * e)
+GAUSSIAN = MotherFunction(lambda u, e: e, lambda u, e: -u * e)
 WAVELETS = {
-    "mexican_hat": Shape(
+    "mexican_hat": MotherFunction(
         lambda u, e: _HAT * (1 - u * u) * e, lambda u, e: _HAT * u * (u * u - 3) * e
     ),
-    "morlet": Shape(
+    "morlet": MotherFunction(
         lambda u, e: cosine(5 * u) * e,
         lambda u, e: -(5 * sine(5 * u) + u * cosine(5 * u)) * e,
     ),
-    "dog": Shape(lambda u, e: -u * e, lambda u, e: (u * u - 1) * e),
+    "dog": MotherFunction(lambda u, e: -u * e, lambda u, e: (u * u - 1) * e),
 }
 
 
-class Translates(DenseBasis):
-    """Copies of one shape, that vanish far from the domain: phi_n(x) = shape(scale_n (x - c_n))."""
+class TranslatedBasis(DenseBasis, abstract=True):
+    """Scaled and translated copies phi_n(x) = mother(scale_n (x - center_n)) of one function that
+    vanishes far from the domain."""
 
     domain: tuple[float, float]
 
     @property
-    def shape(self) -> Shape:
+    def mother(self) -> MotherFunction:
         raise NotImplementedError
 
     @property
-    def copies(self) -> list[tuple[float, float]]:
-        """The scale of each, and its center's distance from the middle of the domain."""
+    def scales_and_centers(self) -> list[tuple[float, float]]:
+        """The scale of each copy, and its center's distance from the middle of the domain."""
         raise NotImplementedError
 
     @property
     def n_functions(self) -> int:
-        return len(self.copies)
+        return len(self.scales_and_centers)
 
     def values(self, x: Number) -> list[Number]:
-        return [self._value(self._near(x), *copy) for copy in self.copies]
+        return [self._value(self._bounded(x), *copy) for copy in self.scales_and_centers]
 
     def slopes(self, x: Number) -> list[Number]:
-        return [self._slope(self._near(x), *copy) for copy in self.copies]
+        return [self._slope(self._bounded(x), *copy) for copy in self.scales_and_centers]
 
-    # For tensors all copies at once: stacked, each would be evaluated in the place of every other.
+    # For tensors all copies at once: tinygrad would evaluate each in a stack for every other.
     def evaluate(self, x: Tensor) -> Tensor:
-        return self._value(self._near(x).unsqueeze(-1), *self._tensors(x))
+        return self._value(self._bounded(x).unsqueeze(-1), *self._tensors(x))
 
     def derivative(self, x: Tensor) -> Tensor:
-        return self._slope(self._near(x).unsqueeze(-1), *self._tensors(x))
+        return self._slope(self._bounded(x).unsqueeze(-1), *self._tensors(x))
 
-    def _near(self, x: Number) -> Number:
-        """The distance from the middle, no farther than where the widest copy has vanished: so no
-        infinity meets a zero."""
+    def _bounded(self, x: Number) -> Number:
+        """The distance from the middle of the domain, no farther than where the widest copy has
+        vanished: infinity times zero is NaN."""
         low, high = self.domain
-        return bounded(x - (low + high) / 2, (high - low) / 2 + 10 / min(self.copies)[0])
+        return bounded(
+            x - (low + high) / 2, (high - low) / 2 + 10 / min(self.scales_and_centers)[0]
+        )
 
     def _tensors(self, x: Tensor) -> list[Tensor]:
-        columns = zip(*self.copies, strict=True)
+        columns = zip(*self.scales_and_centers, strict=True)
         return [Tensor(list(c), dtype=x.dtype).to(x.device) for c in columns]
 
-    def _value(self, near: Number, scale: Any, center: Any) -> Number:
-        u = (near - center) * scale
-        return self.shape.value(u, _bell(u))
+    def _value(self, x: Number, scale: Any, center: Any) -> Number:
+        u = (x - center) * scale
+        return self.mother.value(u, _bell(u))
 
-    def _slope(self, near: Number, scale: Any, center: Any) -> Number:
-        u = (near - center) * scale
-        return self.shape.slope(u, _bell(u)) * scale
+    def _slope(self, x: Number, scale: Any, center: Any) -> Number:
+        u = (x - center) * scale
+        return self.mother.slope(u, _bell(u)) * scale
 
 
 def _bell(u: Number) -> Number:
@@ -95,7 +98,7 @@ def _bell(u: Number) -> Number:
 
 
 @dataclass(frozen=True)
-class RBF(Translates):
+class RBF(TranslatedBasis):
     """Gaussians exp(-((x - c_n) / h)^2) at `centers` (2 to 64) places c_n evenly spaced over
     `domain`, both ends among them, h being their distance: FastKAN's (arXiv:2405.06721).
 
@@ -107,17 +110,18 @@ class RBF(Translates):
 
     centers: int = 8
     domain: tuple[float, float] = (-1.0, 1.0)
+    initializer = "rbf"
 
     def __post_init__(self) -> None:
-        check_integer("centers", self.centers, 2, MOST)
+        check_integer("centers", self.centers, 2, MAX_FUNCTIONS)
         check_domain(self.domain)
 
     @property
-    def shape(self) -> Shape:
+    def mother(self) -> MotherFunction:
         return GAUSSIAN
 
     @property
-    def copies(self) -> list[tuple[float, float]]:
+    def scales_and_centers(self) -> list[tuple[float, float]]:
         distance = (self.domain[1] - self.domain[0]) / (self.centers - 1)
         return [
             (math.sqrt(2) / distance, (n - (self.centers - 1) / 2) * distance)
@@ -126,7 +130,7 @@ class RBF(Translates):
 
 
 @dataclass(frozen=True)
-class Wavelet(Translates):
+class Wavelet(TranslatedBasis):
     """Wavelets psi(2^j (x - c)), j = 0 .. `levels` - 1 (1 to 6), c in the middle of each of 2^j
     equal parts of the domain [-1, 1]: 2^levels - 1 functions. `kind` names psi:
 
@@ -142,17 +146,18 @@ class Wavelet(Translates):
     levels: int = 3
     kind: str = "mexican_hat"
     domain = (-1.0, 1.0)  # not an option
+    initializer = "wavelet"
 
     def __post_init__(self) -> None:
-        check_integer("levels", self.levels, 1, int(math.log2(MOST)))
+        check_integer("levels", self.levels, 1, int(math.log2(MAX_FUNCTIONS)))
         lookup("wavelet", self.kind, WAVELETS)
 
     @property
-    def shape(self) -> Shape:
+    def mother(self) -> MotherFunction:
         return WAVELETS[self.kind]
 
     @property
-    def copies(self) -> list[tuple[float, float]]:
+    def scales_and_centers(self) -> list[tuple[float, float]]:
         return [
             (2.0**level, (2 * k + 1) / 2**level - 1)
             for level in range(self.levels)
@@ -168,9 +173,10 @@ class Chebyshev(DenseBasis):
     """
 
     degree: int = 4
+    initializer = "chebyshev"
 
     def __post_init__(self) -> None:
-        check_integer("degree", self.degree, 1, MOST)
+        check_integer("degree", self.degree, 1, MAX_FUNCTIONS)
 
     @property
     def n_functions(self) -> int:
@@ -206,11 +212,12 @@ class Fourier(DenseBasis):
 
     frequencies: int = 5
     period: float = 2.0
+    initializer = "fourier"
 
     def __post_init__(self) -> None:
-        check_integer("frequencies", self.frequencies, 1, MOST // 2)
-        number = isinstance(self.period, (int, float)) and not isinstance(self.period, bool)
-        if not number or not (math.isfinite(self.period) and self.period > 0):
+        check_integer("frequencies", self.frequencies, 1, MAX_FUNCTIONS // 2)
+        number = isinstance(self.period, int | float) and not isinstance(self.period, bool)
+        if not (number and 0 < self.period < math.inf):
             raise UserError(f"period {self.period!r} must be a positive number")
 
     @property
@@ -238,9 +245,3 @@ class Fourier(DenseBasis):
             sines.append(s * cosines[0] + c * sines[0])
             cosines.append(c * cosines[0] - s * sines[0])
         return sines, cosines
-
-
-BASES: dict[str, type[Basis]] = {
-    basis.__name__: basis
-    for basis in (Linear, Polynomial, BSpline, RBF, Chebyshev, Fourier, Wavelet)
-}
