@@ -42,7 +42,7 @@ def main(config: Config) -> None:
         )
     pixels = np.empty((height * width, model.out_features), dtype=np.uint8)
     done = 0
-    for rows in render_rows(Predictor(model, config.chunk), width, height):
+    for rows in render_rows(Predictor(model, config.chunk), width, height, config.chunk):
         pixels[done : done + len(rows)] = to_bytes(rows)
         done += len(rows)
         if sys.stderr.isatty():

@@ -14,7 +14,7 @@ from tinykan import (
     KAN,
     BSpline,
     Chebyshev,
-    EdgeTanhNetwork,
+    EdgeTanh,
     Fourier,
     Gaussian,
     KANLayer,
@@ -30,7 +30,6 @@ from tinykan import (
     save,
 )
 from tinykan.interpret.attribution import attribution, edge_count, prune
-from tinykan.interpret.symbolic import live_edges
 
 KNOTS = np.sort(np.random.default_rng(5).uniform(-3, 3, (6, 8)), axis=1)
 MODELS = {
@@ -46,7 +45,7 @@ MODELS = {
     ),
     "encoding": lambda: KAN([6, 4, 2], Polynomial(2), encoding=Gaussian(2, 3)),
     "norm": lambda: KAN([2, 6, 2], Chebyshev(2), norm="layer"),
-    "edge tanh": lambda: EdgeTanhNetwork([2, 6, 2]),
+    "edge tanh": lambda: Network([EdgeTanh(2, 6), EdgeTanh(6, 2)]),
     "siren": lambda: Siren([2, 6, 2]),
 }
 
@@ -212,7 +211,7 @@ def test_a_pruned_network_is_smaller_and_whole(tmp_path, name):
     assert widths(pruned)[0] == widths(model)[0] and widths(pruned)[-1] == widths(model)[-1]
     for layer in pruned.layers:  # nothing dangles
         if model.norm is None and layer is not pruned.layers[0]:
-            assert live_edges(layer).any(axis=1).all()
+            assert layer.live_edges().any(axis=1).all()
     save(pruned, tmp_path / "pruned.safetensors")
     again = load(tmp_path / "pruned.safetensors")
     assert_same(state(again), state(pruned))
@@ -274,7 +273,7 @@ def test_outputs_deviate_by_the_scores_of_the_removed_edges_at_most(scales, thre
     weighted(model, 0, scales)
     scores, y = attribution(model, x).edges[0], outputs(model, x)
     pruned = prune(model, x, edge_threshold=threshold)
-    np.testing.assert_array_equal(live_edges(pruned.layers[0]), scores >= threshold)
+    np.testing.assert_array_equal(pruned.layers[0].live_edges(), scores >= threshold)
     change = (outputs(pruned, x) - y).astype(np.float64)
     rounding = 1e-5 * (1 + np.abs(y).max())
     bound = np.where(scores < threshold, scores, 0).sum(axis=0) * y.std(axis=0)
@@ -346,11 +345,11 @@ def test_a_constant_network_keeps_a_node_in_every_layer():
 def test_training_does_not_bring_an_edge_back(name):
     model, x = MODELS[name](), samples()
     pruned = prune(model, x, node_threshold=0.2, edge_threshold=0.15)
-    before, start = [live_edges(layer) for layer in pruned.layers], state(pruned)
+    before, start = [layer.live_edges() for layer in pruned.layers], state(pruned)
     assert not all(live.all() for live in before)
     fit(pruned, batches(x, x), steps=3, progress=False)
     for layer, live in zip(pruned.layers, before, strict=True):
-        np.testing.assert_array_equal(live_edges(layer), live)
+        np.testing.assert_array_equal(layer.live_edges(), live)
         edges = layer.edges(Tensor(samples(width=layer.in_features))).numpy()
         np.testing.assert_array_equal(np.abs(edges).max(axis=0) > 0, live)
     assert any((values != start[key]).any() for key, values in state(pruned).items())

@@ -9,9 +9,10 @@ from scipy.interpolate import BSpline as Reference
 from tinygrad import Tensor
 
 from tinykan import KAN, MLP, BSpline, KANLayer, Polynomial, Siren, batches, fit, load, save
-from tinykan.layers import learnable
-from tinykan.networks import Predictor
 from tinykan.tasks.images import pixel_sampler, render
+from tinykan.tasks.prediction import Predictor
+from tinykan.tensors import learnable
+from tinykan.training import Training
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1.4, 1.4, (6, 2))
@@ -132,23 +133,19 @@ def test_training_lowers_the_loss_and_repeats_its_bits(make):
 def test_a_resumed_training_has_the_same_bits():
     x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
     sample = batches(x, np.sin(3 * x), batch=8, seed=1)
-    options = {"steps": 8, "learning_rate": 1e-2, "log_every": 2, "progress": False}
-    taken: list = []
-
-    def stop_after_five(step, snapshot):
-        if step == 5:
-            taken.extend([snapshot(), [w.numpy() for w in learnable(model)]])
-        return step == 5
-
+    options = {"steps": 8, "learning_rate": 1e-2, "log_every": 2}
     whole = KAN([1, 3, 1], BSpline(4, 3), seed=2)
-    history = fit(whole, sample, **options)
+    history = fit(whole, sample, progress=False, **options)
     model = KAN([1, 3, 1], BSpline(4, 3), seed=2)
-    fit(model, sample, on_step=stop_after_five, **options)
-    snapshot, weights = taken
+    training = Training(model, sample, **options)
+    next(step for step in training if step.number == 5)
+    snapshot, weights = training.snapshot(), [w.numpy() for w in learnable(model)]
     other = KAN([1, 3, 1], BSpline(4, 3), seed=3)
     for tensor, values in zip(learnable(other), weights, strict=True):
         tensor.replace(Tensor(values))
-    resumed = fit(other, sample, resume=snapshot, **options)
+    training = Training(other, sample, resume=snapshot, **options)
+    assert [step.number for step in training] == [6, 7, 8]
+    resumed = training.history
     assert resumed.losses == history.losses and resumed.steps == history.steps
     for ours, theirs in zip(learnable(other), learnable(whole), strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

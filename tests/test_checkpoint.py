@@ -16,7 +16,7 @@ from tinykan import (
     BSpline,
     Chebyshev,
     CheckpointError,
-    EdgeTanhNetwork,
+    EdgeTanh,
     Fourier,
     Gaussian,
     KANLayer,
@@ -26,7 +26,7 @@ from tinykan import (
     Sines,
     Siren,
     Wavelet,
-    files,
+    checkpoint,
     load,
     save,
 )
@@ -44,7 +44,7 @@ MODELS = {
     "norm": lambda: KAN([2, 3, 3, 1], Chebyshev(2), activation="tanh", norm="layer"),
     "mask": lambda: Network([KANLayer(2, 2, mask=np.eye(2)), KANLayer(2, 1)]),
     "siren": lambda: Siren([2, 5, 1]),
-    "edge tanh": lambda: EdgeTanhNetwork([4, 3, 1], degree=3, encoding=Sines(2, 2)),
+    "edge tanh": lambda: Network([EdgeTanh(4, 3, 3), EdgeTanh(3, 1, 3)], encoding=Sines(2, 2)),
 }
 
 
@@ -62,10 +62,10 @@ def test_a_loaded_model_computes_the_same(tmp_path, name):
 def test_a_file_from_before_there_were_norms_has_none(tmp_path):
     path = tmp_path / "model.safetensors"
     save(KAN([2, 3, 1]), path)
-    arrays, metadata = files.unpack(path.read_bytes())
+    arrays, metadata = checkpoint.unpack(path.read_bytes())
     description = json.loads(metadata["tinykan"])
     assert description.pop("norm", "missing") is None
-    path.write_bytes(files.pack(arrays, metadata | {"tinykan": json.dumps(description)}))
+    path.write_bytes(checkpoint.pack(arrays, metadata | {"tinykan": json.dumps(description)}))
     assert load(path).norm is None
 
 

@@ -7,11 +7,11 @@ import pytest
 from conftest import float64, needs_float64
 from tinygrad import Tensor
 
-from tinykan import KAN, MLP, BSpline, Chebyshev, EdgeTanhNetwork, batches, fit
+from tinykan import KAN, MLP, BSpline, Chebyshev, EdgeTanh, Network, batches, fit
 from tinykan.fitting.grids import knots_of
 from tinykan.fitting.least_squares import b_splines
 from tinykan.fitting.preconditioner import RIDGE, Coordinates
-from tinykan.layers import learnable
+from tinykan.tensors import learnable
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (300, 2))
@@ -34,14 +34,15 @@ def numbers(model) -> np.ndarray:
         lambda: KAN([2, 3, 2], BSpline(5), seed=0),
         lambda: KAN([2, 3, 1], Chebyshev(4), base=None, spline_weight=False, seed=0),
         lambda: MLP([2, 4, 1], seed=0),
-        lambda: EdgeTanhNetwork([2, 3, 1], seed=0),
+        lambda: Network([EdgeTanh(2, 3), EdgeTanh(3, 1)]),
     ],
 )
 def test_they_lead_to_weights_and_back(make):
     model = make()
     coordinates, weights = Coordinates(model, Tensor(X)), numbers(model)
     at = coordinates.of(weights)
-    assert (at == weights).all() == isinstance(model, (MLP, EdgeTanhNetwork))
+    dense = isinstance(model, MLP) or isinstance(model.layers[0], EdgeTanh)
+    assert (at == weights).all() == dense
     np.testing.assert_allclose(coordinates.weights(at), weights, rtol=1e-7, atol=1e-9)
     # The gradient is that of a function of the coordinates: here a linear one.
     slope, step = RNG.normal(size=weights.shape), RNG.normal(size=weights.shape)

@@ -7,7 +7,7 @@ import pytest
 from tinygrad import Tensor
 
 from tinykan import Gaussian, NeRF, Raw, Scaled, Sines, UserError
-from tinykan.layers import learnable
+from tinykan.tensors import learnable
 
 X = np.random.default_rng(0).uniform(-1, 1, (20, 2)).astype(np.float32)
 

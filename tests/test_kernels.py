@@ -11,10 +11,12 @@ from tinygrad import Tensor, TinyJit, dtypes
 
 from tinykan import BSpline, KANLayer, Linear, Polynomial, device
 from tinykan.kernels import gpu as gpu_kernels
-from tinykan.kernels import work as kernels
-from tinykan.layers import learnable
+from tinykan.kernels import launch
+from tinykan.tensors import learnable
 
-threaded, grouped = (serve(Tensor.ones(1, 1)) for serve in (kernels.threaded, kernels.grouped))
+threaded, grouped = (
+    serve(Tensor.ones(1, 1)) for serve in (launch.runs_on_threads, launch.runs_on_work_groups)
+)
 reason = f"plain path only on {device.summary()}"
 needs_kernels = pytest.mark.skipif(not (threaded or grouped), reason=reason)
 needs_dense_kernels = pytest.mark.skipif(not threaded, reason=reason)
@@ -199,7 +201,7 @@ def test_pykan_golden_curves(golden, case):
 
 def test_other_types_take_the_plain_path():
     half = Tensor.ones(4, 2, dtype=dtypes.float16)
-    assert not kernels.threaded(half) and not kernels.grouped(half)
+    assert not launch.runs_on_threads(half) and not launch.runs_on_work_groups(half)
 
 
 @needs_dense_kernels

@@ -13,7 +13,7 @@ from tinygrad.nn.state import get_state_dict
 from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
 from tinykan.activations import ACTIVATIONS
 from tinykan.initializers import INITIALIZERS
-from tinykan.layers import learnable
+from tinykan.tensors import learnable
 
 
 def pykan_layer(grid, coef, scale_base, scale_sp, mask) -> KANLayer:

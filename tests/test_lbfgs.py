@@ -11,7 +11,8 @@ from tinykan import KAN, MLP, BSpline, DivergenceError, UserError, batches, fit
 from tinykan.fitting.grids import knots_of
 from tinykan.fitting.least_squares import b_splines
 from tinykan.fitting.penalties import Regularization
-from tinykan.layers import learnable
+from tinykan.tensors import learnable
+from tinykan.training import Training
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (200, 1))
@@ -52,20 +53,22 @@ def test_it_ends_where_no_lower_loss_is_found(doubles, capsys):
 
 
 def test_after_adam_it_goes_on_in_the_models_own_type():
-    steps, after = [], []
+    after = []
     model = KAN([1, 3, 1], BSpline(5), seed=1)
-    history = fit(
+    training = Training(
         model,
         batches(X.astype(np.float32), np.sin(4 * X).astype(np.float32)),
         steps=30,
         lbfgs=40,
         log_every=10,
-        on_log=lambda step, history: steps.append(step),
-        on_step=lambda step, snapshot: after.append((step, snapshot is None)),
-        progress=False,
     )
+    adam = list(training)
+    training.refine(after.append)
+    history = training.history
+    steps = [step.number for step in adam + after if step.loss is not None]
     assert steps == history.steps == [1, 10, 20, 30, 40, 50, 60, 70]
-    assert after == [(n, n > 30) for n in range(1, 71)]
+    assert [step.number for step in adam] == list(range(1, 31))
+    assert [step.number for step in after] == list(range(31, 71))
     assert {weight.dtype for weight in learnable(model)} == {dtypes.float32}
     assert history.losses[-1] < 0.2 * history.losses[3]
     x = Tensor(X.astype(np.float32))
@@ -76,15 +79,10 @@ def test_after_adam_it_goes_on_in_the_models_own_type():
 def test_it_ends_when_asked_to_with_the_weights_of_that_moment():
     model = KAN([1, 2, 1], BSpline(4), seed=1)
     sample = batches(X.astype(np.float32), Y.astype(np.float32))
-    history = fit(
-        model,
-        sample,
-        steps=2,
-        lbfgs=50,
-        log_every=1,
-        on_step=lambda step, snapshot: step == 9,
-        progress=False,
-    )
+    training = Training(model, sample, steps=2, lbfgs=50, log_every=1)
+    assert len(list(training)) == 2
+    training.refine(lambda step: step.number == 9)
+    history = training.history
     assert history.steps[-1] == 9
     loss = float(np.mean((model(Tensor(X.astype(np.float32))).numpy() - Y) ** 2))
     assert loss == pytest.approx(history.losses[-1], rel=1e-4)
@@ -180,18 +178,15 @@ def test_what_is_no_penalty_is_one_line():
 
 def test_a_resumed_run_repeats_it_with_the_same_bits():
     sample = batches(X.astype(np.float32), Y.astype(np.float32), 50)
-    options = {"steps": 6, "lbfgs": 12, "grid_updates": 2, "log_every": 3, "progress": False}
+    options = {"steps": 6, "lbfgs": 12, "grid_updates": 2, "log_every": 3}
     whole, part = (KAN([1, 2, 1], BSpline(4), seed=3) for _ in range(2))
-    kept = []
-
-    def stop(step, snapshot):
-        if snapshot:
-            kept[:] = [snapshot()]
-        return step == 6
-
-    expected = fit(whole, sample, **options)
-    fit(part, sample, on_step=stop, **options)
-    found = fit(part, sample, resume=kept[0], **options)
+    expected = fit(whole, sample, progress=False, **options)
+    training = Training(part, sample, **options)
+    assert len(list(training)) == 6
+    resumed = Training(part, sample, resume=training.snapshot(), **options)
+    assert not list(resumed)
+    resumed.refine(lambda step: None)
+    found = resumed.history
     assert found.losses == expected.losses
     for ours, others in zip(learnable(part), learnable(whole), strict=True):
         np.testing.assert_array_equal(ours.numpy(), others.numpy())

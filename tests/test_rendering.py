@@ -25,9 +25,9 @@ except Exception as error:  # a compiler is missing, or too old
     sys.exit()
 import numpy as np
 from tinykan import BSpline, KANLayer
-from tinykan.kernels import work as kernels
-from tinykan.layers import learnable
-assert kernels.grouped(Tensor.ones(1, 1))
+from tinykan.kernels import launch
+from tinykan.tensors import learnable
+assert launch.runs_on_work_groups(Tensor.ones(1, 1))
 for batch, inputs, outputs, intervals in [(256, 16, 8, 5), (70, 3, 5, 50), (1, 1, 1, 1)]:
     x = Tensor(np.zeros((batch, inputs), dtype=np.float32)).realize()
     for knots in (None, np.arange(intervals + 7)):

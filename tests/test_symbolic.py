@@ -16,7 +16,7 @@ from tinygrad import Tensor
 from tinykan import (
     KAN,
     BSpline,
-    EdgeTanhNetwork,
+    EdgeTanh,
     KANLayer,
     Linear,
     Network,
@@ -40,7 +40,7 @@ from tinykan.interpret.formulas import (
 )
 from tinykan.interpret.library import LIBRARY
 from tinykan.interpret.symbolic import SymbolicLayer
-from tinykan.layers import learnable
+from tinykan.tensors import learnable
 
 NAMES = [name for name in LIBRARY if name != "0"]
 POSITIVE = ("sqrt", "log", "1/x", "1/x^2")  # here, where they are looked for
@@ -469,7 +469,7 @@ ONE_EDGE = lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin", (1.0, 0.0, 1.0, 0.0
             "sin cannot be fitted to edge 0 -> 0 of layer 0 at 1 different inputs",
         ),
         (
-            lambda: fix_symbolic(EdgeTanhNetwork([1, 1]), 0, 0, 0, "sin", (1.0, 0.0, 1.0, 0.0)),
+            lambda: fix_symbolic(Network([EdgeTanh(1, 1)]), 0, 0, 0, "sin", (1.0, 0.0, 1.0, 0.0)),
             "only the edges of a KANLayer",
         ),
         (

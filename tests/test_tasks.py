@@ -9,9 +9,8 @@ from scipy.ndimage import map_coordinates
 from tinygrad import Tensor
 
 from tinykan import KAN, Predictor, Sines, UserError
-from tinykan.runs.presets import ModelOptions
+from tinykan.runs.presets import ModelOptions, encoding_for, network_for, task_from
 from tinykan.tasks import metrics
-from tinykan.tasks.benchmarks import task_from
 from tinykan.tasks.images import bicubic
 from tinykan.tasks.task import CAMERA, FunctionTask, ImageTask
 
@@ -43,7 +42,7 @@ def bilinear(x: np.ndarray, corners: tuple) -> np.ndarray:
 
 
 def test_slices_are_those_of_protocol_1():
-    task = task_from("P1")
+    task = task_from("slices")
     x, y = (t.numpy() for t in task.sampler(4096, 3)(Tensor([7])))
     np.testing.assert_allclose(y, bilinear(x, task.corners), atol=2e-5)
     assert set(np.unique(x[:, 0])) == {2 * s / 8 - 1 for s in range(8)}
@@ -55,9 +54,11 @@ def test_slices_are_those_of_protocol_1():
         0.01, rel=1e-4
     )
     assert task.picture(task.target).shape == (200, 400, 1)
-    assert task.encoding_from("seed") == Sines(3, (3, 8, 8))
-    assert task.network(ModelOptions(), 0).layers[0].in_features == 19
-    assert task.network(ModelOptions(model="siren"), 0).layers[0].in_features == 3
+    for name in ("octaves", "seed"):  # the second is in files of earlier versions
+        assert encoding_for(task, name) == Sines(3, (3, 8, 8))
+    assert encoding_for(task, "octaves(4)") == Sines(3, 4)
+    assert network_for(task, ModelOptions(), 0).layers[0].in_features == 19
+    assert network_for(task, ModelOptions(model="siren"), 0).layers[0].in_features == 3
 
 
 def test_the_seeds_encoding_with_channels_for_each_coordinate():
@@ -114,7 +115,7 @@ def test_a_task_is_told_by_its_data():
     assert ImageTask(size=16).digest == ImageTask(size=16).digest != ImageTask(size=17).digest
     assert FunctionTask("product", 0).digest != FunctionTask("product", 1).digest
     assert task_from("ImageTask(size=16)").digest == ImageTask(size=16).digest
-    assert metrics.mse(task_from("P2").image, ImageTask(size=256).image) == 0
+    assert metrics.mse(task_from("image-256").image, ImageTask(size=256).image) == 0
 
 
 @pytest.mark.parametrize(

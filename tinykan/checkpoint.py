@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
-from tinykan.basis import BASES, Basis, BSpline
+from tinykan.basis import BASES, Basis
 from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError, lookup
 from tinykan.layers import LAYERS
@@ -182,36 +182,32 @@ def _plain(value: Any) -> Any:
 
 def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
     encoding = description["encoding"] and _object(description["encoding"], ENCODINGS)
-    layers = [
-        _layer(options, f"layers.{index}.", state)
-        for index, options in enumerate(description["layers"])
-    ]
-    # Files of before there were norms have none.
+    layers = []
+    for index, options in enumerate(description["layers"]):
+        prefix = f"layers.{index}."
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        kind = LAYERS[options["kind"]]
+        layers.append(kind.from_config(_options(options), own))
+    # Files from before there were norms have none.
     return Network(layers, description["activation"], encoding, description.get("norm"))
 
 
-def _layer(options: dict, prefix: str, state: dict[str, Tensor]):
-    options = dict(options)
-    name = options.pop("kind")
-    if name == "SymbolicLayer":
-        from tinykan.interpret.symbolic import SymbolicLayer  # not needed for others
-
-        inner = {"kind": "KANLayer", **options.pop("layer")}
-        return SymbolicLayer(_layer(inner, f"{prefix}layer.", state), **options)
-    if name == "KANLayer":
-        options["mask"] = state.get(f"{prefix}mask")
-        options["basis"] = _object(options["basis"], BASES, state.get(f"{prefix}basis.knots"))
-    return LAYERS[name](**options)
+def _options(fields: dict) -> dict[str, Any]:
+    """The arguments of a layer, its basis made again."""
+    return {
+        k: _object(v, BASES) if k == "basis" else _options(v) if isinstance(v, dict) else v
+        for k, v in fields.items()
+        if k != "kind"
+    }
 
 
-def _object(fields: dict, kinds: dict, knots: Tensor | None = None) -> Any:
-    options: dict[str, Any] = {
+def _object(fields: dict, kinds: dict[str, Any]) -> Any:
+    options = {
         RENAMED.get(k, k.removesuffix("_")): tuple(v) if isinstance(v, list) else v
         for k, v in fields.items()
         if k not in ("kind", "knots")
     }
-    kind = kinds[fields["kind"]]
-    return kind(**options, knots=knots) if kind is BSpline else kind(**options)
+    return kinds[fields["kind"]](**options)
 
 
 def _restore(model: Network, state: dict[str, Tensor]) -> None:

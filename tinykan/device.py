@@ -1,52 +1,43 @@
-"""Which tinygrad device and renderer this process uses: decided once, before the first tensor."""
+"""The choice of the tinygrad device and renderer, once for a process, before its first tensor."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
 import platform
-import re
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from tinygrad import Context, Device, Tensor
-from tinygrad.helpers import DEV, SPEC, USE_TC, Target, getenv
-from tinygrad.renderer.llvmir import CPULLVMRenderer
-from tinygrad.runtime.graph.hcq import HCQGraph
-from tinygrad.runtime.ops_cpu import CPUWorker
+from tinygrad.helpers import DEV, SPEC, USE_TC, Target
 
 from tinykan.errors import UserError
 
-# In the order of preference. OpenCL comes last and only with a real GPU behind it: an OpenCL
-# implementation on the CPU (PoCL) is slower than tinygrad's own CPU device.
+# In order of preference. OpenCL comes last and only with a GPU: on the CPU (PoCL) it is slower than
+# tinygrad's own CPU device.
 ACCELERATORS = ("METAL", "AMD", "NV", "CUDA", "QCOM", "CL")
 CPU_RENDERERS = ("CLANGJIT", "LLVM", "X86")
-# On x86, tinygrad moves 4 numbers at a time, and no compiler widens that. Its AMX option makes it
-# 16, which they split into as many registers as it takes, the widest they are told to prefer; the
-# tensor cores for which that option stands, Apple's, are switched off.
+# On x86, tinygrad's vectors have 4 values, and no compiler widens them. With its AMX option they
+# have 16, which compilers split into registers of the width that they prefer; the tensor cores for
+# which that option stands, Apple's, are switched off.
 WIDE_VECTORS = {
     "CPU:CLANGJIT": "x86_64,native,prefer-vector-width=512,AMX",
     "CPU:LLVM": "x86_64,native,-prefer-256-bit,AMX",
 }
-# Only when asked for by name: WebGPU without a working driver can return garbage, and the Python
-# emulator is for tests.
+# Only if named: WebGPU without a working driver can return garbage; the emulator is for tests.
 ON_REQUEST = ("CL", "WEBGPU", "PYTHON")
 
 
 class DeviceError(UserError):
-    """A device that was asked for does not exist or does not work here."""
+    """The device does not exist or does not work here."""
 
 
 def select(name: str | None = None) -> str:
     """Makes `name` (`"CPU"`, `"CPU:LLVM"`, `"CUDA"`, ...) the default device; gives its full name.
 
-    Without a name the `DEV` environment variable decides; without that, the first accelerator that
-    works, else the CPU with the best renderer that works. Raises DeviceError, listing the devices
-    that do work, if the one asked for does not.
+    Without a name the environment variable `DEV` decides; without that, the first accelerator that
+    works, else the CPU with the first renderer that works. Raises DeviceError, which lists the
+    devices that work.
     """
     wanted = name.strip() if name else repr(DEV)
     candidates = list(_expand(wanted)) if wanted else list(_automatic())
@@ -63,38 +54,13 @@ def select(name: str | None = None) -> str:
 
 
 def select_by_default() -> None:
-    """What `select` does without a name, unless `DEV` names a device in full: that is tinygrad's to
-    open, or to refuse when it is first used."""
-    _free_graphs_outside_workers()
+    """As `select` without a name, but a device that `DEV` names in full is left to tinygrad, which
+    opens it at its first use."""
     name = repr(DEV).upper()
     if name in ("", "CPU"):
         select()
     elif name in WIDE_VECTORS:
         DEV.value = _widened(name)
-
-
-@contextlib.contextmanager
-def spread(tensors: Iterable[Tensor], names: Sequence[str]) -> Iterator[None]:
-    """While the context is open, `tensors` have a copy on each of the devices; then they are back
-    on the default one. Raises DeviceError for a device that does not work or is named twice."""
-    names = tuple(Device.canonicalize(name.strip()) for name in names)
-    if len(set(names)) < len(names):
-        raise DeviceError(f"a device is named twice in {', '.join(names)}")
-    for name in names:
-        try:
-            answer = (Tensor([1.0, 2.0], device=name) + 1).tolist()
-        except Exception:  # as in `works`
-            answer = None
-        if answer != [2.0, 3.0]:
-            raise DeviceError(f"device {name!r} is not available here")
-    tensors = list(tensors)
-    for tensor in tensors:
-        tensor.replace(tensor.to(names).realize())
-    try:
-        yield
-    finally:
-        for tensor in tensors:
-            tensor.replace(tensor.to(Device.DEFAULT).realize())
 
 
 def describe() -> dict[str, str]:
@@ -137,41 +103,7 @@ def _widened(name: str) -> str:
     USE_TC.value = 0
     # Its check of what it generates rejects 12 numbers stored as 8 and 4, which is no fault.
     SPEC.value = 0
-    _allow_unaligned_vectors()
     return f"{name}:{vectors}"
-
-
-@functools.cache
-def _allow_unaligned_vectors() -> None:
-    """Slices of realized tensors start anywhere in memory, but tinygrad 0.13 tells compilers that
-    each vector is aligned to its size; they rely on it, and the process dies."""
-    os.environ["ALIGNED"] = "0"  # of clang's types
-    cast(Any, getenv).cache_clear()
-    render = CPULLVMRenderer.render
-
-    def unaligned(self: CPULLVMRenderer, uops: list) -> str:
-        source = render(self, uops).replace(" noalias align 32 ", " noalias ")
-        return re.sub(r"\b(load|store) <.*", r"\g<0>, align 1", source)
-
-    setattr(CPULLVMRenderer, "render", unaligned)  # noqa: B010, a method is not assigned to by name
-
-
-@functools.cache
-def _free_graphs_outside_workers() -> None:
-    """Garbage may be collected in a thread that runs the CPU's kernels. There, tinygrad 0.13's
-    compiled steps wait for the kernels before them, which is to wait for the thread itself, for
-    ever. So that thread leaves them to the next that is freed elsewhere."""
-    free, left = HCQGraph.__del__, []
-
-    def delete(self: HCQGraph) -> None:
-        if isinstance(threading.current_thread(), CPUWorker):
-            left.append(self)
-            return
-        free(self)
-        while left:
-            free(left.pop())
-
-    setattr(HCQGraph, "__del__", delete)  # noqa: B010, as above
 
 
 def works(candidate: str) -> bool:

@@ -1,21 +1,62 @@
-"""The layers: sums of learnable univariate functions."""
+"""Layers: sums of learnable univariate functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
 
 import numpy as np
 from tinygrad import Tensor, dtypes
-from tinygrad.nn.state import get_parameters
 
-from tinykan.activations import ACTIVATIONS
-from tinykan.basis import Basis, BSpline, DenseBasis, Polynomial
+from tinykan.activations import ACTIVATIONS, Activation
+from tinykan.basis import Basis, BSpline, Polynomial
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.initializers import DRAWN_BIAS, INITIALIZERS, glorot
-from tinykan.kernels import dense as dense_kernels
-from tinykan.kernels import gpu as gpu_kernels
-from tinykan.kernels import spline as spline_kernels
-from tinykan.kernels import work as kernels
+from tinykan.kernels import edge_functions, edge_weights, layer_output
+from tinykan.tensors import like, parameter
+
+
+class Layer(Protocol):
+    """What a network is a list of, and what the wings may ask of a layer."""
+
+    in_features: int
+    out_features: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+
+    def edges(self, x: Tensor) -> Tensor:
+        """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""
+
+    def outside(self, x: Tensor) -> Tensor:
+        """The share of the entries of `x` outside the grid, where the spline part ends."""
+
+    def live_edges(self) -> np.ndarray:
+        """Which edges are there, neither masked nor of weight 0 `[in_features, out_features]`."""
+
+    def pruned(
+        self, inputs: np.ndarray, outputs: np.ndarray, live: np.ndarray, shift: np.ndarray
+    ) -> Layer:
+        """A copy between the kept `inputs` `[in]` and `outputs` `[out]`, with `live` edges
+        `[in, out]` alone, and with `shift` `[out]` added to its bias. Raises UserError if its edges
+        cannot be removed."""
+
+    @property
+    def on_basis(self) -> KANLayer | None:
+        """The layer with the coefficients of these edges on a basis, if there is one."""
+
+    @property
+    def config(self) -> dict:
+        """The arguments of `__init__` that make this layer again, but for its tensors."""
+
+    @classmethod
+    def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> Layer:
+        """A layer of that `config` with the shapes of `tensors`, its state by name."""
+
+
+LAYERS: dict[str, type[Layer]] = {}  # by the names of their classes, for saved files
 
 
 class KANLayer:
@@ -71,54 +112,56 @@ class KANLayer:
         self.mask = None if mask is None else _checked_mask(mask, pair)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """`[..., in_features]` to `[..., out_features]`."""
         _check_input(self, x)
         y = self._rows(x.reshape(-1, self.in_features))
         return y.reshape(*x.shape[:-1], self.out_features)
 
     def _rows(self, x: Tensor) -> Tensor:
-        """`[batch, in_features]` to `[batch, out_features]`, with the kernels that serve."""
-        if self.kernels == "reference":
-            return self.reference(x)
-        base = None if self.base is None else ACTIVATIONS[self.base]
-        if (spline_layer := _spline_layer(self.basis, x)) is not None:
-            parts = [self.scaled_coefficients()]
-            parts += [] if self.base_weight is None else [self._masked(self.base_weight)]
-            return spline_layer(x, self.basis, base, parts, self.bias)
-        if kernels.grouped(x):
-            return self._plain(x, gpu_kernels.linear)
-        if not kernels.threaded(x):
-            return self.reference(x)
-        weights = self._weights()
-        if isinstance(self.basis, DenseBasis):
-            features = dense_kernels.features(x, self.basis, base)
-            weights = weights.transpose(0, 1)
-        else:
-            features = self._features(x).flatten(1)
-        return dense_kernels.linear(features, weights.flatten(0, 1), self.bias)
+        """`[batch, in_features]` to `[batch, out_features]`, by the kernels that support it."""
+        if self.kernels == "auto":
+            parts = self.scaled_coefficients(), self._masked_base_weight(), self.bias
+            y = layer_output(x, self.basis, self._base_function(), *parts)
+            if y is not None:
+                return y
+        return self.reference(x)
 
     def reference(self, x: Tensor) -> Tensor:
-        """The same as plain tensor operations, every function of the basis evaluated: what the
-        kernels are tested against, and what stands in where they do not serve."""
-        return self._plain(x, Tensor.linear)
-
-    def _plain(self, x: Tensor, product: Callable[..., Tensor]) -> Tensor:
+        """The layer as plain tensor operations, every function of the basis evaluated: the kernels'
+        reference, and the path for what they do not support."""
         # Realized, or the functions would be evaluated again for every output inside the product.
         features = self._features(x).flatten(-2).contiguous()
-        return product(features, self._weights().flatten(0, 1).contiguous(), self.bias)
+        return features.linear(self._weights().flatten(0, 1).contiguous(), self.bias)
 
     def edges(self, x: Tensor) -> Tensor:
-        """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""
         _check_input(self, x)
         return (self._features(x).unsqueeze(-1) * self._weights()).sum(-2)
 
     def outside(self, x: Tensor) -> Tensor:
-        """The share of the entries of `x` outside the grid, where the spline part ends."""
         return self.basis.outside(x).cast(x.dtype).mean()
+
+    def live_edges(self) -> np.ndarray:
+        if self.mask is None:
+            return np.ones((self.in_features, self.out_features), dtype=bool)
+        return self.mask.numpy() > 0
+
+    def pruned(
+        self, inputs: np.ndarray, outputs: np.ndarray, live: np.ndarray, shift: np.ndarray
+    ) -> KANLayer:
+        cut = _between(self, inputs, outputs, shift)
+        live = live[inputs][:, outputs]
+        if cut.mask is not None or not live.all():
+            cut.mask = like(cut.coefficients, live).is_param_(False)
+        knots = cut.basis.knots if isinstance(cut.basis, BSpline) else None
+        if knots is not None and len(knots) > 1:
+            cut.basis = dataclasses.replace(cut.basis, knots=like(knots, knots.numpy()[inputs]))  # type: ignore[type-var]
+        return cut
+
+    @property
+    def on_basis(self) -> KANLayer:
+        return self
 
     @property
     def config(self) -> dict:
-        """What `__init__` needs to make this layer again, but for its weights and its mask."""
         return {
             "in_features": self.in_features,
             "out_features": self.out_features,
@@ -127,6 +170,12 @@ class KANLayer:
             "spline_weight": self.spline_weight is not None,
             "bias": self.bias is not None,
         }
+
+    @classmethod
+    def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> KANLayer:
+        if (knots := tensors.get("basis.knots")) is not None:
+            config = config | {"basis": dataclasses.replace(config["basis"], knots=knots)}
+        return cls(**config, mask=tensors.get("mask"))
 
     def __repr__(self) -> str:
         options = "".join(
@@ -140,39 +189,26 @@ class KANLayer:
         )
         return f"KANLayer({self.in_features}, {self.out_features}, {self.basis!r}{options})"
 
-    def _features(self, x: Tensor) -> Tensor:
-        """The basis functions, then the base function `[..., in, n]`."""
-        phi = self.basis(x)
-        return (
-            phi if self.base is None else phi.cat(ACTIVATIONS[self.base](x).unsqueeze(-1), dim=-1)
-        )
-
     def scaled_coefficients(self) -> Tensor:
         """Coefficients times spline weights `[in, n_functions, out]`."""
         factor = self.mask if self.spline_weight is None else self._masked(self.spline_weight)
         return self.coefficients if factor is None else self.coefficients * factor.unsqueeze(1)
 
+    def _features(self, x: Tensor) -> Tensor:
+        return edge_functions(x, self.basis, self._base_function())
+
+    def _weights(self) -> Tensor:
+        return edge_weights(self.scaled_coefficients(), self._masked_base_weight())
+
+    def _base_function(self) -> Activation | None:
+        return None if self.base is None else ACTIVATIONS[self.base]
+
+    def _masked_base_weight(self) -> Tensor | None:
+        return None if self.base_weight is None else self._masked(self.base_weight)
+
     def _masked(self, weight: Tensor) -> Tensor:
         """`weight` `[in, out]`, 0 where there is no edge."""
         return weight if self.mask is None else weight * self.mask
-
-    def _weights(self) -> Tensor:
-        """What multiplies them `[in, n, out]`."""
-        weights = self.scaled_coefficients()
-        return (
-            weights
-            if self.base_weight is None
-            else weights.cat(self._masked(self.base_weight).unsqueeze(1), dim=1)
-        )
-
-
-def _spline_layer(basis: Basis, x: Tensor) -> Callable[..., Tensor] | None:
-    """The spline layer's kernels for this basis, and these numbers on their device, if any."""
-    if not isinstance(basis, BSpline):
-        return None
-    if kernels.threaded(x):
-        return spline_kernels.spline_layer
-    return gpu_kernels.spline_layer if kernels.grouped(x) else None
 
 
 class EdgeTanh:
@@ -204,23 +240,35 @@ class EdgeTanh:
         self.bias = parameter(np.zeros(out_features)) if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """`[..., in_features]` to `[..., out_features]`."""
         y = self.edges(x).sum(-2)
         return y if self.bias is None else y + self.bias
 
     def edges(self, x: Tensor) -> Tensor:
-        """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""
         _check_input(self, x)
         inner = (self.basis(x).unsqueeze(-1) * self.coefficients).sum(-2)
         return self.weight * inner.tanh()
 
     def outside(self, x: Tensor) -> Tensor:
-        """The share of inputs outside the domain: none, tanh is defined everywhere."""
         return self.basis.outside(x).cast(x.dtype).mean()
+
+    def live_edges(self) -> np.ndarray:
+        return self.weight.numpy() != 0
+
+    def pruned(
+        self, inputs: np.ndarray, outputs: np.ndarray, live: np.ndarray, shift: np.ndarray
+    ) -> EdgeTanh:
+        cut, live = _between(self, inputs, outputs, shift), live[inputs][:, outputs]
+        # With both at 0 their gradients are 0 too: training does not bring the edge back.
+        cut.weight = like(cut.weight, cut.weight.numpy() * live)
+        cut.coefficients = like(cut.coefficients, cut.coefficients.numpy() * live[:, None])
+        return cut
+
+    @property
+    def on_basis(self) -> None:
+        return None
 
     @property
     def config(self) -> dict:
-        """What `__init__` needs to make this layer again, but for its weights."""
         return {
             "in_features": self.in_features,
             "out_features": self.out_features,
@@ -228,16 +276,30 @@ class EdgeTanh:
             "bias": self.bias is not None,
         }
 
+    @classmethod
+    def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> EdgeTanh:
+        return cls(**config)
+
     def __repr__(self) -> str:
         return f"EdgeTanh({self.in_features}, {self.out_features}, degree={self.basis.degree})"
 
 
-LAYERS = {"KANLayer": KANLayer, "EdgeTanh": EdgeTanh}
+LAYERS |= {"KANLayer": KANLayer, "EdgeTanh": EdgeTanh}
+Kind = TypeVar("Kind", KANLayer, EdgeTanh)
 
 
-def parameter(values: np.ndarray) -> Tensor:
-    """A learnable tensor; drawn by NumPy, so that a seed gives the same start on every device."""
-    return Tensor(values.astype(np.float64), dtype=dtypes.default_float)
+def _between(layer: Kind, inputs: np.ndarray, outputs: np.ndarray, shift: np.ndarray) -> Kind:
+    """A copy of `layer` between the kept `inputs` and `outputs`, with a `shift` of its bias."""
+    cut = copy.copy(layer)
+    cut.in_features, cut.out_features = int(inputs.sum()), int(outputs.sum())
+    for name, tensor in vars(layer).items():
+        if isinstance(tensor, Tensor):  # [in, ..., out], and the bias [out]
+            values = tensor.numpy()[inputs] if tensor.ndim > 1 else tensor.numpy()
+            setattr(cut, name, like(tensor, values[..., outputs]))
+    if shift[outputs].any():
+        before = 0.0 if cut.bias is None else cut.bias.numpy()
+        cut.bias = like(cut.coefficients, before + shift[outputs])
+    return cut
 
 
 def _checked_mask(mask: np.ndarray | Tensor, shape: tuple[int, int]) -> Tensor:
@@ -245,17 +307,6 @@ def _checked_mask(mask: np.ndarray | Tensor, shape: tuple[int, int]) -> Tensor:
     if values.shape != shape or not np.isin(values, (0, 1)).all():
         raise UserError(f"a mask is {shape[0]} x {shape[1]} numbers, 0 or 1, [in, out]")
     return parameter(values).realize().is_param_(False)
-
-
-def like(tensor: Tensor, values: np.ndarray) -> Tensor:
-    """`values` in the type and on the device of `tensor`, learnable or not as that."""
-    made = Tensor(np.ascontiguousarray(values, dtype=np.float64), dtype=tensor.dtype)
-    return made.to(tensor.device).realize().is_param_(tensor.is_param)
-
-
-def learnable(model: object) -> list[Tensor]:
-    """The learnable tensors of a layer or network: its state without knots and frequencies."""
-    return [tensor for tensor in get_parameters(model) if tensor.is_param]
 
 
 def _check_input(layer: KANLayer | EdgeTanh, x: Tensor) -> None:

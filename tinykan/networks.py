@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from tinygrad import Tensor
@@ -12,7 +13,7 @@ from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
 from tinykan.encoding import Encoding
 from tinykan.errors import UserError, lookup
-from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.layers import KANLayer, Layer
 from tinykan.tensors import learnable
 
 
@@ -34,7 +35,7 @@ class Network:
 
     def __init__(
         self,
-        layers: Sequence[KANLayer | EdgeTanh],
+        layers: Sequence[Layer],
         activation: str = "identity",
         encoding: Encoding | None = None,
         norm: str | None = None,
@@ -44,7 +45,7 @@ class Network:
             lookup("norm", norm, NORMS)
         self.layers, self.activation, self.encoding = list(layers), activation, encoding
         self.norm = norm
-        chain = [*([encoding] if encoding else []), *self.layers]
+        chain: list[Any] = [*([encoding] if encoding else []), *self.layers]
         for before, after in pairwise(chain):
             if before.out_features != after.in_features:
                 raise UserError(

@@ -149,6 +149,7 @@ def fit(
     grid_updates: int = 0,
     loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
     penalty: Callable[[list[Tensor]], Tensor] | None = None,
+    halvings: int = 0,
     log_every: int | None = None,
     progress: bool = True,
 ) -> History:
@@ -162,7 +163,8 @@ def fit(
     """
     training = Training(
         model, sample, steps=steps, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
-        lbfgs=lbfgs, grid_updates=grid_updates, loss=loss, penalty=penalty, log_every=log_every,
+        lbfgs=lbfgs, grid_updates=grid_updates, loss=loss, penalty=penalty,
+        halvings=halvings, log_every=log_every,
     )  # fmt: skip
     bar = Progress(training, progress)
     for step in training:

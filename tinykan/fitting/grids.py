@@ -11,9 +11,9 @@ from tinygrad import Tensor, TinyJit
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, check_integer
 from tinykan.fitting.least_squares import b_splines, least_squares
-from tinykan.layers import KANLayer, like
+from tinykan.layers import KANLayer
 from tinykan.networks import Network
-from tinykan.tensors import overwrite
+from tinykan.tensors import like, overwrite
 
 NARROWEST = 1e-6  # width of a grid, in units of its place (or of 1): narrower inputs are a constant
 # The weight, beside samples, of points of the earlier function all over the grid: they decide where
@@ -159,8 +159,8 @@ def spline_layers(model: Network) -> list[tuple[int, KANLayer]]:
 
 def kan_layers(model: Network) -> list[tuple[int, KANLayer]]:
     """Those on a basis, by number; of a layer around another one, the one within."""
-    inner = enumerate(getattr(layer, "layer", layer) for layer in model.layers)
-    return [(number, layer) for number, layer in inner if isinstance(layer, KANLayer)]
+    inner = enumerate(layer.on_basis for layer in model.layers)
+    return [(number, layer) for number, layer in inner if layer is not None]
 
 
 def _take_over(

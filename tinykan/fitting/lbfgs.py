@@ -12,8 +12,8 @@ from tinygrad.nn.state import get_state_dict
 from tinykan import device
 from tinykan.errors import UserError
 from tinykan.fitting.preconditioner import Coordinates
-from tinykan.layers import learnable
 from tinykan.networks import Network
+from tinykan.tensors import learnable
 
 try:
     from scipy.optimize import OptimizeResult, minimize

@@ -8,7 +8,7 @@ from tinygrad import Tensor
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError
-from tinykan.layers import EdgeTanh, KANLayer
+from tinykan.layers import Layer
 from tinykan.networks import Network
 
 SAMPLES = 512  # of a batch, over which edges are averaged: each edge is evaluated for itself
@@ -50,14 +50,15 @@ class Regularization:
             total = total + self._of_layer(layer, x[:: -(-len(x) // SAMPLES)])
         return self.strength * total
 
-    def _of_layer(self, layer: KANLayer | EdgeTanh, x: Tensor) -> Tensor:
+    def _of_layer(self, layer: Layer, x: Tensor) -> Tensor:
         sizes = layer.edges(x).abs().mean(0)
         total = sizes.sum()
         shares = sizes / (total + TINY)
         value = self.l1 * total - self.entropy * (shares * (shares + TINY).log()).sum()
-        if (self.coefficients or self.differences) and isinstance(layer.basis, BSpline):
-            assert isinstance(layer, KANLayer)
-            scaled = layer.scaled_coefficients()
+        splines = layer.on_basis
+        wanted = self.coefficients or self.differences
+        if wanted and splines is not None and isinstance(splines.basis, BSpline):
+            scaled = splines.scaled_coefficients()
             differences = scaled[:, 1:] - scaled[:, :-1]
             value = value + self.coefficients * scaled.abs().mean(1).sum()
             value = value + self.differences * differences.abs().mean(1).sum()

@@ -19,8 +19,8 @@ from tinykan.activations import ACTIVATIONS
 from tinykan.basis import BSpline
 from tinykan.fitting.grids import kan_layers, knots_of
 from tinykan.fitting.least_squares import b_splines
-from tinykan.layers import learnable
 from tinykan.networks import Network
+from tinykan.tensors import learnable
 
 SAMPLES = 4096  # at most, from which the curvature is taken
 # In units of the mean curvature of a spline's coefficients: of their differences of order `order` +

@@ -16,10 +16,10 @@ from tinykan.basis import BSpline
 from tinykan.errors import UserError, lookup
 from tinykan.interop.state_files import State, checked, read_safetensors, read_torch, short
 from tinykan.interpret.symbolic import SymbolicLayer
-from tinykan.layers import KANLayer, parameter
+from tinykan.layers import KANLayer, Layer
 from tinykan.networks import Network
+from tinykan.tensors import parameter
 
-Layer = KANLayer | SymbolicLayer
 PYKAN_BASES = {"silu": "silu", "identity": "identity", "zero": None}
 
 
@@ -76,7 +76,7 @@ def from_efficient_kan(
 
 def _network(state: State, prefix: str, layer: Callable[[int], Layer]) -> Network:
     """The layers that `layer` makes from 0 on, for as long as `state` has arrays of that prefix."""
-    layers: list[Any] = []
+    layers: list[Layer] = []
     while not layers or any(name.startswith(prefix.format(len(layers))) for name in state):
         layers.append(layer(len(layers)))
     if state:

@@ -3,8 +3,6 @@ those that contribute little."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan.basis import BSpline
 from tinykan.errors import UserError
-from tinykan.interpret.symbolic import SymbolicLayer, live_edges
-from tinykan.layers import EdgeTanh, KANLayer, learnable, like
 from tinykan.networks import Network
+from tinykan.tensors import learnable
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +70,15 @@ def prune(
     for name, value in (("node_threshold", node_threshold), ("edge_threshold", edge_threshold)):
         if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
             raise UserError(f"{name} {value!r} must be a number of 0 or more")
-    if any(isinstance(layer, SymbolicLayer) for layer in model.layers):
-        raise UserError("prune before edges are made symbolic: symbolic ones cannot be pruned")
     seen = _observe(model, x)
     scores = _attribution(seen, np.ones(model.out_features))
-    before = [live_edges(layer) for layer in model.layers]
+    before = [layer.live_edges() for layer in model.layers]
     live = [b & (s >= edge_threshold) for b, s in zip(before, scores.edges, strict=True)]
     kept = [np.ones(len(nodes), dtype=bool) for nodes in scores.nodes]
     if node_threshold > 0 and model.norm is None:
         _remove_nodes(kept, live, scores.nodes, node_threshold)
     layers = [
-        _cut(layer, kept[k], kept[k + 1], live[k], (seen[k].mean * (before[k] & ~live[k])).sum(0))
+        layer.pruned(kept[k], kept[k + 1], live[k], (seen[k].mean * (before[k] & ~live[k])).sum(0))
         for k, layer in enumerate(model.layers)
     ]
     return Network(layers, model.activation, model.encoding, model.norm)
@@ -92,7 +86,7 @@ def prune(
 
 def edge_count(model: Network) -> int:
     """The number of edges that are there: a measure of what `prune` removed."""
-    return sum(int(live_edges(layer).sum()) for layer in model.layers)
+    return sum(int(layer.live_edges().sum()) for layer in model.layers)
 
 
 def checked_samples(model: Network, x: np.ndarray) -> Tensor:
@@ -186,35 +180,3 @@ def _remove_nodes(
     # A path that broke leaves nothing but the bias of the outputs, and layers need some node.
     for k in hidden:
         kept[k][scores[k].argmax()] |= not kept[k].any()
-
-
-def _cut(
-    layer: KANLayer | EdgeTanh,
-    inputs: np.ndarray,
-    outputs: np.ndarray,
-    live: np.ndarray,
-    moved: np.ndarray,
-) -> KANLayer | EdgeTanh:
-    """A copy of `layer` between the kept `inputs` and `outputs`, with `live` edges alone, and with
-    `moved` `[out]` added to its bias."""
-    cut = copy.copy(layer)
-    cut.in_features, cut.out_features = int(inputs.sum()), int(outputs.sum())
-    live, moved = live[inputs][:, outputs], moved[outputs]
-    for name, tensor in vars(layer).items():
-        if isinstance(tensor, Tensor):  # [in, ..., out], and the bias [out]
-            values = tensor.numpy()[inputs] if tensor.ndim > 1 else tensor.numpy()
-            setattr(cut, name, like(tensor, values[..., outputs]))
-    if isinstance(cut, EdgeTanh):
-        # With both at 0 their gradients are 0 too: training does not bring the edge back.
-        cut.weight = like(cut.weight, cut.weight.numpy() * live)
-        cut.coefficients = like(cut.coefficients, cut.coefficients.numpy() * live[:, None])
-    else:
-        if cut.mask is not None or not live.all():
-            cut.mask = like(cut.coefficients, live).is_param_(False)
-        knots = cut.basis.knots if isinstance(cut.basis, BSpline) else None
-        if knots is not None and len(knots) > 1:
-            cut.basis = dataclasses.replace(cut.basis, knots=like(knots, knots.numpy()[inputs]))  # type: ignore[type-var]
-    if moved.any():
-        before = 0.0 if cut.bias is None else cut.bias.numpy()
-        cut.bias = like(cut.coefficients, before + moved)
-    return cut

@@ -12,9 +12,9 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError
 from tinykan.interpret.attribution import attribution, checked_samples, edge_count
-from tinykan.interpret.symbolic import live_edges
-from tinykan.layers import EdgeTanh, KANLayer, learnable
+from tinykan.layers import Layer
 from tinykan.networks import Network
+from tinykan.tensors import learnable
 
 try:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def save_diagram(
         _checked("input", input_names, nodes[0]),
         _checked("output", output_names, nodes[-1]),
     )
-    edges = [np.argwhere(live_edges(layer)) for layer in model.layers]
+    edges = [np.argwhere(layer.live_edges()) for layer in model.layers]
     layout = _Layout(nodes, edges)
     figure = Figure(figsize=(layout.width, layout.height))
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(0, layout.height))
@@ -147,7 +147,7 @@ def _fan(distances: np.ndarray) -> float:
     return float(min(0.4 + 0.16 * np.abs(distances).max(initial=1.0), 6.0))
 
 
-def _curves(layer: KANLayer | EdgeTanh, values: np.ndarray) -> np.ndarray:
+def _curves(layer: Layer, values: np.ndarray) -> np.ndarray:
     """Every edge's function over the range of `values` `[n, in]`, from -1 to 1, and 0 where it is
     constant but for rounding `[in, out, POINTS]`."""
     x = np.linspace(values.min(axis=0), values.max(axis=0), POINTS).astype(values.dtype)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from tinygrad import Tensor
@@ -20,9 +19,10 @@ from tinygrad import Tensor
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.interpret.candidates import Affine, Candidate, candidates, fit_function
 from tinykan.interpret.library import LIBRARY
-from tinykan.interpret.symbolic import SymbolicLayer, copied, live_edges, with_mask
-from tinykan.layers import KANLayer, learnable
+from tinykan.interpret.symbolic import SymbolicLayer, copied, with_mask
+from tinykan.layers import KANLayer, Layer
 from tinykan.networks import Network
+from tinykan.tensors import learnable
 
 try:
     import sympy
@@ -107,7 +107,7 @@ def fix_symbolic(
         affine = fitted.affine
     elif np.shape(affine) != (4,) or not np.isfinite(affine).all():
         raise UserError(f"affine numbers {affine}: four finite numbers (a, b, c, d) are needed")
-    layers: list[Any] = [copied(part) for part in model.layers]
+    layers: list[Layer] = [copied(part) for part in model.layers]
     layers[layer] = _fixed(model.layers[layer], {(i, o): (name, affine)})
     return Network(layers, model.activation, model.encoding, model.norm)
 
@@ -141,7 +141,7 @@ def auto_symbolic(
                 chosen.append(Choice(index, i, o, (good or found)[0], bool(good)))
             if good:
                 edges[i, o] = (good[0].name, good[0].affine)
-        layers: list[Any] = [copied(part) for part in network.layers]
+        layers: list[Layer] = [copied(part) for part in network.layers]
         if isinstance(layer, KANLayer):
             layer = with_mask(layer, live)
         layers[index] = _fixed(layer, edges) if edges else layer
@@ -213,7 +213,7 @@ def expanded(expression: sympy.Expr, digits: int) -> sympy.Expr:
     return rounded(sympy.expand(expression, power_exp=False), digits)
 
 
-def _outputs(layer: Any, index: int, nodes: list[sympy.Expr]) -> list[sympy.Expr]:
+def _outputs(layer: Layer, index: int, nodes: list[sympy.Expr]) -> list[sympy.Expr]:
     functions, live = _functions(layer), _live(layer)
     for i, o in np.argwhere(live).tolist():
         if (i, o) not in functions:
@@ -221,7 +221,7 @@ def _outputs(layer: Any, index: int, nodes: list[sympy.Expr]) -> list[sympy.Expr
                 f"edge {i} -> {o} of layer {index} is not symbolic: fix it with fix_symbolic or "
                 "auto_symbolic, or mask it"
             )
-    bias = getattr(layer.layer if isinstance(layer, SymbolicLayer) else layer, "bias", None)
+    bias = None if layer.on_basis is None else layer.on_basis.bias
     sums = [_number(b) for b in (np.zeros(layer.out_features) if bias is None else bias.numpy())]
     for (i, o), (name, affine) in functions.items():
         # Trained numbers say the same in more than one way: (2 x)^2 is 4 x^2.
@@ -240,7 +240,7 @@ def _at(text: str, inner: sympy.Expr) -> sympy.Expr:
     return sympy.sympify(text).subs(sympy.Symbol("x"), inner)
 
 
-def _functions(layer: Any) -> dict[tuple[int, int], tuple[str, Affine]]:
+def _functions(layer: Layer) -> dict[tuple[int, int], tuple[str, Affine]]:
     """The symbolic edges of a layer, with their affine numbers."""
     if not isinstance(layer, SymbolicLayer):
         return {}
@@ -250,11 +250,11 @@ def _functions(layer: Any) -> dict[tuple[int, int], tuple[str, Affine]]:
     }
 
 
-def _live(layer: Any) -> np.ndarray:
+def _live(layer: Layer) -> np.ndarray:
     """Which edges of a layer are there, `[in, out]`: symbolic ones, and those of splines that are
     neither masked nor 0."""
-    live, inner = live_edges(layer), layer.layer if isinstance(layer, SymbolicLayer) else layer
-    if isinstance(inner, KANLayer):
+    live, inner = layer.live_edges(), layer.on_basis
+    if inner is not None:
         weights = np.abs(inner.coefficients.numpy()).max(1)
         if inner.spline_weight is not None:
             weights = weights * np.abs(inner.spline_weight.numpy())
@@ -266,10 +266,10 @@ def _live(layer: Any) -> np.ndarray:
     return live
 
 
-def _fixed(layer: Any, edges: Mapping[tuple[int, int], tuple[str, Affine]]) -> SymbolicLayer:
+def _fixed(layer: Layer, edges: Mapping[tuple[int, int], tuple[str, Affine]]) -> SymbolicLayer:
     """`layer` with these edges symbolic, beside those that are already."""
-    inner = layer.layer if isinstance(layer, SymbolicLayer) else layer
-    if not isinstance(inner, KANLayer):
+    inner = layer.on_basis
+    if inner is None:
         raise UserError(f"{layer!r}: only the edges of a KANLayer can be made symbolic")
     edges = _functions(layer) | dict(edges)
     functions = [(i, o, name) for (i, o), (name, _) in edges.items()]

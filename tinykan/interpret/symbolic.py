@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan.basis import Basis, Linear
+from tinykan.basis import Linear
 from tinykan.errors import UserError, lookup
 from tinykan.interpret.library import LIBRARY
-from tinykan.layers import EdgeTanh, KANLayer, like
+from tinykan.layers import LAYERS, KANLayer, Layer
+from tinykan.tensors import like
 
 
 class SymbolicLayer:
@@ -56,11 +58,10 @@ class SymbolicLayer:
         self.functions = [(functions[n][0], functions[n][1], functions[n][2]) for n in order]
         self.affine = like(layer.coefficients, np.asarray(affine)[order])
         self.layer = _without(layer, symbolic)
-        splines = np.flatnonzero(live_edges(self.layer).any(1))
+        splines = np.flatnonzero(self.layer.live_edges().any(1))
         self._on_splines: list[int] = splines.tolist() or list(range(self.in_features))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """`[..., in_features]` to `[..., out_features]`."""
         rest, values = self.layer(x), self._values(x)
         columns = [
             sum((v for (_, to, _), v in values if to == o), x[..., 0].const_like(0.0))
@@ -69,7 +70,6 @@ class SymbolicLayer:
         return rest + Tensor.stack(*columns, dim=-1)
 
     def edges(self, x: Tensor) -> Tensor:
-        """Every edge's function `[..., in_features, out_features]` at `x` `[..., in_features]`."""
         rest, values = self.layer.edges(x), {(i, o): v for (i, o, _), v in self._values(x)}
         none = x[..., 0].const_like(0.0)
         rows = [
@@ -83,15 +83,29 @@ class SymbolicLayer:
         outside = self.layer.basis.outside(x).cast(x.dtype)
         return Tensor.stack(*(outside[..., i] for i in self._on_splines)).mean()
 
+    def live_edges(self) -> np.ndarray:
+        live = self.layer.live_edges()
+        for i, o, _ in self.functions:
+            live[i, o] = True
+        return live
+
+    def pruned(
+        self, inputs: np.ndarray, outputs: np.ndarray, live: np.ndarray, shift: np.ndarray
+    ) -> SymbolicLayer:
+        raise UserError("prune before edges are made symbolic: symbolic ones cannot be pruned")
+
     @property
-    def basis(self) -> Basis:
-        """That of the edges which are not symbolic."""
-        return self.layer.basis
+    def on_basis(self) -> KANLayer:
+        return self.layer
 
     @property
     def config(self) -> dict:
-        """What `__init__` needs to make this layer again, but for its numbers and masks."""
         return {"layer": self.layer.config, "functions": [list(f) for f in self.functions]}
+
+    @classmethod
+    def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> SymbolicLayer:
+        own = {k.removeprefix("layer."): v for k, v in tensors.items() if k.startswith("layer.")}
+        return cls(KANLayer.from_config(config["layer"], own), config["functions"])
 
     def __repr__(self) -> str:
         return f"SymbolicLayer({self.layer!r}, {self.functions})"
@@ -110,23 +124,12 @@ class SymbolicLayer:
         return result
 
 
-def live_edges(layer: KANLayer | EdgeTanh | SymbolicLayer) -> np.ndarray:
-    """Which edges of a layer are there, `[in, out]`: not masked, and in EdgeTanh of a weight other
-    than 0."""
-    if isinstance(layer, SymbolicLayer):
-        live = live_edges(layer.layer)
-        for i, o, _ in layer.functions:
-            live[i, o] = True
-        return live
-    if isinstance(layer, EdgeTanh):
-        return layer.weight.numpy() != 0
-    if layer.mask is None:
-        return np.ones((layer.in_features, layer.out_features), dtype=bool)
-    return layer.mask.numpy() > 0
+LAYERS["SymbolicLayer"] = SymbolicLayer
+Kind = TypeVar("Kind", bound=Layer)
 
 
-def copied(layer: KANLayer | EdgeTanh | SymbolicLayer) -> KANLayer | EdgeTanh | SymbolicLayer:
-    """The same layer with learnable tensors of its own."""
+def copied(layer: Kind) -> Kind:
+    """The same layer with parameters of its own."""
     twin = copy.copy(layer)
     for name, value in vars(layer).items():
         if isinstance(value, Tensor) and value.is_param:
@@ -139,14 +142,13 @@ def copied(layer: KANLayer | EdgeTanh | SymbolicLayer) -> KANLayer | EdgeTanh | 
 def with_mask(layer: KANLayer, mask: np.ndarray) -> KANLayer:
     """A copy of `layer` with the edges of `mask` `[in, out]` alone."""
     twin = copied(layer)
-    assert isinstance(twin, KANLayer)
     twin.mask = like(layer.coefficients, mask).is_param_(False)
     return twin
 
 
 def _without(layer: KANLayer, edges: np.ndarray) -> KANLayer:
     """A copy without some edges `[in, out]`; with none left, the cheapest layer with its bias."""
-    left = live_edges(layer) & ~edges
+    left = layer.live_edges() & ~edges
     if left.any():
         return with_mask(layer, left)
     cheap = KANLayer(

@@ -1,1 +1,58 @@
-""""""
+"""Kernels: the layers and the optimizer again, written as loops instead of tensor operations, which
+is many times as fast: local-support spline layers and dense layers, on CPUs and GPUs, and Adam.
+
+Layers ask `layer_output`, the optimizer imports tinykan.kernels.adam; nothing else knows of them. A
+kernel's reference is the plain path of the layer that it replaces.
+"""
+
+from __future__ import annotations
+
+from tinygrad import Tensor
+
+from tinykan.activations import Activation
+from tinykan.basis import Basis, BSpline, DenseBasis
+from tinykan.kernels import dense, gpu, spline
+from tinykan.kernels.launch import runs_on_threads, runs_on_work_groups
+
+__all__ = ["edge_functions", "edge_weights", "layer_output"]
+
+
+def layer_output(
+    x: Tensor,
+    basis: Basis,
+    base: Activation | None,
+    coefficients: Tensor,
+    base_weight: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor | None:
+    """A layer's output `[batch, out]` for `x` `[batch, in]`, or None where no kernel supports such
+    a tensor. `coefficients` are `[in, n_functions, out]`, `base_weight` is `[in, out]`."""
+    on_threads, on_work_groups = runs_on_threads(x), runs_on_work_groups(x)
+    if not (on_threads or on_work_groups):
+        return None
+    if isinstance(basis, BSpline):
+        layer = spline.spline_layer if on_threads else gpu.spline_layer
+        given = [coefficients] if base_weight is None else [coefficients, base_weight]
+        return layer(x, basis, base, given, bias)
+    weights = edge_weights(coefficients, base_weight)
+    if on_threads and isinstance(basis, DenseBasis):
+        features = dense.features(x, basis, base)
+        return dense.linear(features, weights.transpose(0, 1).flatten(0, 1), bias)
+    features = edge_functions(x, basis, base).flatten(1)
+    if on_threads:
+        return dense.linear(features, weights.flatten(0, 1), bias)
+    # Realized, or the functions would be evaluated again for every output.
+    return gpu.linear(features.contiguous(), weights.flatten(0, 1).contiguous(), bias)
+
+
+def edge_functions(x: Tensor, basis: Basis, base: Activation | None) -> Tensor:
+    """The basis functions, then the base function `[..., in, n]` at `x` `[..., in]`."""
+    phi = basis(x)
+    return phi if base is None else phi.cat(base(x).unsqueeze(-1), dim=-1)
+
+
+def edge_weights(coefficients: Tensor, base_weight: Tensor | None) -> Tensor:
+    """The weights `[in, n, out]` of `edge_functions`."""
+    if base_weight is None:
+        return coefficients
+    return coefficients.cat(base_weight.unsqueeze(1), dim=1)

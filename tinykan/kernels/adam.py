@@ -5,13 +5,20 @@ from __future__ import annotations
 from tinygrad import Tensor
 from tinygrad.uop.ops import KernelInfo, UOp
 
-from tinykan.kernels.work import grouped, items, lane_range, shared, threaded, vector_length
+from tinykan.kernels.launch import (
+    lane_range,
+    runs_on_threads,
+    runs_on_work_groups,
+    split_across_threads,
+    vector_length,
+    work_items,
+)
 
 LANES = {"threads": 16, "items": 4}  # numbers updated side by side
 
 
 def serves(parameter: Tensor) -> bool:
-    return threaded(parameter) or grouped(parameter)
+    return runs_on_threads(parameter) or runs_on_work_groups(parameter)
 
 
 def adam_step(
@@ -19,7 +26,7 @@ def adam_step(
 ) -> list[Tensor]:
     """Updates the first three in place; they are realized, and so is the gradient, or what computes
     it might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
-    kind = "threads" if threaded(parameter) else "items"
+    kind = "threads" if runs_on_threads(parameter) else "items"
     return parameter.flatten().custom_kernel(
         *(t.flatten() for t in (m, v, gradient)),
         rate,
@@ -33,9 +40,9 @@ def _adam_step(
     size = parameter.shape[0]
     lanes = vector_length(size, LANES[kind])
     if kind == "threads":
-        block, *loops = shared(size // lanes)
+        block, *loops = split_across_threads(size // lanes)
     else:
-        (block,), loops = items(size // lanes)
+        (block,), loops = work_items(size // lanes)
     lane = lane_range(lanes, 10)
     at = block * lanes + lane
     g = gradient[at].load()

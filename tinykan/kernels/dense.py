@@ -14,19 +14,19 @@ from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
 from tinykan.activations import Activation
 from tinykan.basis import DenseBasis
-from tinykan.kernels.work import (
+from tinykan.kernels.launch import (
     empty,
     lane_range,
     lanes_for,
     largest_divisor,
     loop_over,
-    settled,
-    shared,
+    pad_columns,
+    padded_size,
+    split_across_threads,
+    strip_reshapes,
     summed,
     threads_for,
     vector_length,
-    widen,
-    widened,
 )
 
 TILE_ROWS, TILE_COLUMNS = 4, 32  # of the matrix product: as many sums as registers hold
@@ -56,7 +56,9 @@ def features(x: Tensor, basis: DenseBasis, base: Activation | None) -> Tensor:
         return (None, dx.uop)
 
     return empty((rows, count * inputs), x).custom_kernel(
-        settled(x), fxn=lambda *arguments: _evaluate(*arguments, values=values), grad_fxn=gradient
+        strip_reshapes(x),
+        fxn=lambda *arguments: _evaluate(*arguments, values=values),
+        grad_fxn=gradient,
     )[0]
 
 
@@ -79,7 +81,7 @@ def _elements(x: UOp) -> tuple[UOp, UOp, tuple[UOp, ...]]:
     """Row and column of each number, and the loops over them; each thread its rows."""
     rows, inputs = x.shape
     lanes = vector_length(inputs, FUNCTION_LANES)
-    row, inner, thread = shared(rows)
+    row, inner, thread = split_across_threads(rows)
     part, lane = UOp.range(inputs // lanes, 2), lane_range(lanes, 3)
     return row, part * lanes + lane, (lane, part, inner, thread)
 
@@ -95,8 +97,8 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         # Inputs are any number. Whole tiles are computed, as many for every thread; what they have
         # beyond the end repeats the last input.
         inputs = a.shape[1]
-        height = widened(inputs, TILE_ROWS * min(CPU_COUNT.value, -(-inputs // TILE_ROWS)))
-        to_b = empty((height, dy.shape[1]), a).custom_kernel(settled(a), dy, fxn=_outer)[0]
+        height = padded_size(inputs, TILE_ROWS * min(CPU_COUNT.value, -(-inputs // TILE_ROWS)))
+        to_b = empty((height, dy.shape[1]), a).custom_kernel(strip_reshapes(a), dy, fxn=_outer)[0]
         return (None, to_a.uop, to_b[:inputs].uop, *(column_sums(dy).uop for _ in biases))
 
     return _product(a, b, *biases, grad_fxn=gradient)
@@ -106,9 +108,9 @@ def _product(a: Tensor, b: Tensor, *biases: Tensor, grad_fxn: Callable | None = 
     """`a @ b`, plus a bias."""
     out = b.shape[1]
     lanes = max(4, lanes_for(out, TILE_COLUMNS))
-    return empty((a.shape[0], widened(out, lanes)), a).custom_kernel(
-        settled(a),
-        *(widen(w, lanes) for w in (b, *biases)),
+    return empty((a.shape[0], padded_size(out, lanes)), a).custom_kernel(
+        strip_reshapes(a),
+        *(pad_columns(w, lanes) for w in (b, *biases)),
         fxn=lambda *arguments: _tiles(*arguments, lanes=lanes),
         grad_fxn=grad_fxn,
     )[0][:, :out]
@@ -118,7 +120,7 @@ def _tiles(y: UOp, a: UOp, b: UOp, *biases: UOp, lanes: int) -> UOp:
     """Each thread its rows; a tile of rows and columns stays in registers while the sum runs."""
     (n, m), k = y.shape, b.shape[0]
     rows = largest_divisor(n, TILE_ROWS)
-    tile, inner, thread = shared(n // rows)
+    tile, inner, thread = split_across_threads(n // rows)
     part, row, lane = UOp.range(m // lanes, 2), lane_range(rows, 3), lane_range(lanes, 4)
     i, j = tile * rows + row, part * lanes + lane
     at, terms = loop_over(k, 5)

@@ -24,20 +24,20 @@ from tinygrad.uop.ops import AxisType, KernelInfo, UOp
 
 from tinykan.activations import Activation
 from tinykan.basis import BSpline
-from tinykan.kernels.local_support import find_interval, local_functions
-from tinykan.kernels.spline import added_to_rows, weight_rows
-from tinykan.kernels.work import (
+from tinykan.kernels.launch import (
     empty,
-    items,
     lane_range,
     lanes_for,
     largest_divisor,
     loop_over,
+    pad_columns,
+    padded_size,
     summed,
     vector_length,
-    widen,
-    widened,
+    work_items,
 )
+from tinykan.kernels.local_support import find_interval, local_functions
+from tinykan.kernels.spline import added_to_rows, weight_rows
 
 LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
 STEP = 32  # samples by which a slice grows, so that groups are full
@@ -57,7 +57,7 @@ def spline_layer(
     """`[batch, in]` to `[batch, out]`: the arguments are those of `spline_kernels.spline_layer`."""
     batch, out = x.shape[0], weights[0].shape[2]
     lanes = lanes_for(out, LANES)
-    weights = [widen(w, lanes) for w in weights]
+    weights = [pad_columns(w, lanes) for w in weights]
     slices, length = _slices(batch, *weights[0].shape)
     samples, inputs, values = slices * length, x.shape[1], basis.order + 1 + (base is not None)
     knots = [] if basis.knots is None else [basis.knots_like(x)]
@@ -96,7 +96,7 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     each weight would leave most of a GPU idle), and that to the result is stored before it is used
     twice."""
     (n, k), m = a.shape, b.shape[1]
-    height, width = (size if size < TILE else widened(size, TILE) for size in (k, m))
+    height, width = (size if size < TILE else padded_size(size, TILE) for size in (k, m))
     slices = largest_divisor(n, max(1, min(n // SLICE, SPREAD // (height * width))))
     rows = a.pad(((0, 0), (0, height - k))).contiguous().reshape(slices, n // slices, height)
     weights = b.pad(((0, height - k), (0, width - m))).contiguous()
@@ -123,7 +123,7 @@ def _features(
     """What `_forward` needs, and the derivatives `[in, values, batch]` of all but the first row;
     from the inputs, and given knots."""
     inputs, _, batch = features.shape
-    (i, b), ranges = items(inputs, batch)
+    (i, b), ranges = work_items(inputs, batch)
     at = x[b, i]
     found = [value for row in knots for value in find_interval(at, basis, row, i)]
     values, derivatives = local_functions(at, basis, base, found)
@@ -138,7 +138,7 @@ def _forward(y: UOp, features: UOp, *weights: UOp) -> UOp:
     function."""
     (inputs, rows, batch), out = features.shape, y.shape[1]
     lanes = vector_length(out, LANES)
-    (b, part), ranges = items(batch, out // lanes)
+    (b, part), ranges = work_items(batch, out // lanes)
     lane = lane_range(lanes, 10)
     i, terms = loop_over(inputs, 11)
     o = part * lanes + lane
@@ -155,7 +155,7 @@ def _value_gradient(gradient: UOp, upstream: UOp, *others: UOp) -> UOp:
     *weights, features = others
     (inputs, rows, batch), out = features.shape, upstream.shape[1]
     lanes = vector_length(out, LANES)
-    (i, b), ranges = items(inputs, batch)
+    (i, b), ranges = work_items(inputs, batch)
     part, parts = loop_over(out // lanes, 10)
     lane, inside = loop_over(lanes, 11, AxisType.UNROLL)
     o = part * lanes + lane
@@ -171,7 +171,7 @@ def _weight_gradient(*arguments: UOp) -> UOp:
     *sums, features, upstream = arguments
     (rows_of_sums, functions, out), (inputs, rows, batch) = sums[0].shape, features.shape
     lanes, slices = vector_length(out, LANES), rows_of_sums // inputs
-    (piece, i, part), ranges = items(slices, inputs, out // lanes)
+    (piece, i, part), ranges = work_items(slices, inputs, out // lanes)
     own = piece * inputs + i
     n, lane = UOp.range(functions, 10), lane_range(lanes, 11)
     cleared = [sums[0][own, n, part * lanes + lane].store(0.0).end(lane, n)]

@@ -30,19 +30,19 @@ from tinygrad.uop.ops import AxisType, KernelInfo, UOp
 from tinykan.activations import Activation
 from tinykan.basis import BSpline
 from tinykan.kernels.dense import column_sums
-from tinykan.kernels.local_support import find_interval, local_functions
-from tinykan.kernels.work import (
+from tinykan.kernels.launch import (
     empty,
     lane_range,
     lanes_for,
     loop_over,
-    shared,
+    pad_columns,
+    padded_size,
+    split_across_threads,
     summed,
     threads_for,
     vector_length,
-    widen,
-    widened,
 )
+from tinykan.kernels.local_support import find_interval, local_functions
 
 CHUNK = 64  # samples, whose outputs and one input's features and weights fit into the first cache
 LANES = 64  # outputs computed side by side
@@ -64,8 +64,8 @@ def spline_layer(
     padding = blocks * chunk - batch
     out = weights[0].shape[2]
     lanes = lanes_for(out, LANES)
-    weights = [widen(w, lanes) for w in weights]
-    biases = [] if bias is None else [widen(bias, lanes)]
+    weights = [pad_columns(w, lanes) for w in weights]
+    biases = [] if bias is None else [pad_columns(bias, lanes)]
     given: list[Tensor] = []
     if basis.knots is not None:
         scratch = empty((threads_for(blocks), 1 + 2 * basis.order, chunk), x)
@@ -81,7 +81,7 @@ def spline_layer(
         to_biases = [column_sums(dy).uop for _ in biases]
         return (None, None, None, dx.uop, *(None for _ in given), *to_weights, *to_biases)
 
-    y, features, slopes = empty((batch + padding, widened(out, lanes)), x).custom_kernel(
+    y, features, slopes = empty((batch + padding, padded_size(out, lanes)), x).custom_kernel(
         empty((blocks, inputs, 1 + rows, chunk), x),
         empty((blocks, inputs, rows, chunk), x),
         x.pad(((0, padding), (0, 0))),
@@ -128,7 +128,7 @@ def _forward(
     (blocks, inputs, rows, chunk), out = features.shape, y.shape[1]
     given, weights = (others[:2], others[2:]) if basis.knots is not None else ((), others)
     lanes = lanes_for(out, LANES)
-    block, inner, thread = shared(blocks)
+    block, inner, thread = split_across_threads(blocks)
     sample, part, lane = UOp.range(chunk, 2), UOp.range(out // lanes, 3), lane_range(lanes, 4)
     b, o = block * chunk + sample, part * lanes + lane
     initial = weights[-1][o] if biased else 0.0
@@ -205,7 +205,7 @@ def _input_gradient(gradient: UOp, *arguments: UOp) -> UOp:
     *weights, features, slopes, upstream = arguments
     (blocks, inputs, rows, chunk), out = features.shape, upstream.shape[1]
     lanes = vector_length(out, SUMMED_LANES)
-    block, inner, thread = shared(blocks)
+    block, inner, thread = split_across_threads(blocks)
     i, sample = UOp.range(inputs, 2), UOp.range(chunk, 3)
     part, parts = loop_over(out // lanes, 4)
     lane, inside = loop_over(lanes, 5, AxisType.UNROLL)

@@ -9,10 +9,10 @@ from PIL import Image
 from tinygrad import Tensor
 
 from tinykan.errors import UserError
-from tinykan.monitor import History
 from tinykan.networks import Network
 from tinykan.tasks.images import to_pillow
 from tinykan.tasks.target_functions import TargetFunction
+from tinykan.training import History
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg

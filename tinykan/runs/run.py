@@ -21,6 +21,7 @@ from tinykan import checkpoint, device
 from tinykan.errors import UserError, warn
 from tinykan.fitting import own_knots
 from tinykan.networks import Network, parameter_count
+from tinykan.runs.devices import spread_across
 from tinykan.runs.folder import RunFolder
 from tinykan.runs.interruption import Pace, Stopped, signals
 from tinykan.runs.options import VOLATILE, Options
@@ -80,7 +81,7 @@ class Run:
         options, frames = self.options, [] if frames is None else frames
         resume = self._restore(model, frames)
         names = options.devices.split(",") if options.devices else None
-        spread = device.spread(get_parameters(model), names) if names else contextlib.nullcontext()
+        spread = spread_across(get_parameters(model), names) if names else contextlib.nullcontext()
         problem: UserError | None = None
         with signals() as received, spread:
             training = Training(

@@ -18,7 +18,6 @@ from tinygrad import Tensor, dtypes
 from tinykan.errors import UserError
 from tinykan.tensors import uniform
 
-CHUNK = 65536  # pixels rendered at a time
 MAX_PIXELS = 2**28  # more is taken for a decompression bomb; Pillow's own limit is a third of it
 
 
@@ -157,12 +156,12 @@ def coordinates(width: int, height: int, start: int = 0, stop: int | None = None
 
 
 def render_rows(
-    predict: Callable[[np.ndarray], np.ndarray], width: int, height: int
+    predict: Callable[[np.ndarray], np.ndarray], width: int, height: int, chunk: int = 65536
 ) -> Iterator[np.ndarray]:
     """The image of any size that `predict` gives, from `[n, 2]` coordinates to `[n, channels]`, in
-    bounded memory: runs of at most CHUNK consecutive pixels, row by row."""
-    for start in range(0, width * height, CHUNK):
-        yield predict(coordinates(width, height, start, min(start + CHUNK, width * height)))
+    bounded memory: `chunk` consecutive pixels at a time, row by row."""
+    for start in range(0, width * height, chunk):
+        yield predict(coordinates(width, height, start, min(start + chunk, width * height)))
 
 
 def render(predict: Callable[[np.ndarray], np.ndarray], width: int, height: int) -> np.ndarray:

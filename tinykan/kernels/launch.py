@@ -9,13 +9,13 @@ from tinygrad.uop.ops import AxisType, Ops, UOp
 GROUP = 128  # items in a work-group; no device's limit is below 256
 
 
-def threaded(x: Tensor) -> bool:
+def runs_on_threads(x: Tensor) -> bool:
     """Whether dense_kernels and spline_kernels serve such numbers: on a device with threads, a
     CPU."""
     return _usable(x, "has_threads")
 
 
-def grouped(x: Tensor) -> bool:
+def runs_on_work_groups(x: Tensor) -> bool:
     """Whether gpu_kernels serves such numbers: on a device with work-groups."""
     return _usable(x, "has_local")
 
@@ -29,7 +29,7 @@ def empty(shape: tuple, like: Tensor) -> Tensor:
     return Tensor.empty(*shape, dtype=like.dtype, device=like.device)
 
 
-def settled(x: Tensor) -> Tensor:
+def strip_reshapes(x: Tensor) -> Tensor:
     """`x` without reshapes that lead back to its own shape: a kernel that reads through them would
     be given a copy."""
     base = x.uop
@@ -38,7 +38,7 @@ def settled(x: Tensor) -> Tensor:
     return Tensor(base) if base.shape == x.shape else x
 
 
-def shared(count: int) -> tuple[UOp, UOp, UOp]:
+def split_across_threads(count: int) -> tuple[UOp, UOp, UOp]:
     """Work shared among the threads: the number of a piece, the loop over a thread's pieces, and
     the thread."""
     threads = threads_for(count)
@@ -46,7 +46,7 @@ def shared(count: int) -> tuple[UOp, UOp, UOp]:
     return thread * (count // threads) + inner, inner, thread
 
 
-def items(*counts: int) -> tuple[list[UOp], list[UOp]]:
+def work_items(*counts: int) -> tuple[list[UOp], list[UOp]]:
     """A work-item for each combination of numbers below `counts`, the last of which differs between
     neighbours: these numbers, and the ranges that they are made of."""
     numbers: list[UOp] = []
@@ -92,16 +92,16 @@ def lanes_for(out: int, limit: int) -> int:
     if out <= limit:
         return 1 if out < 4 else -(-out // 4) * 4
     choices = range(limit, limit // 2 - 1, -4)
-    return min(choices, key=lambda lanes: (widened(out, lanes), lanes % 16 > 0))
+    return min(choices, key=lambda lanes: (padded_size(out, lanes), lanes % 16 > 0))
 
 
-def widened(out: int, lanes: int) -> int:
+def padded_size(out: int, lanes: int) -> int:
     return -(-out // lanes) * lanes
 
 
-def widen(weights: Tensor, lanes: int) -> Tensor:
+def pad_columns(weights: Tensor, lanes: int) -> Tensor:
     """With zero columns up to a multiple of `lanes`; contiguous."""
-    missing = widened(weights.shape[-1], lanes) - weights.shape[-1]
+    missing = padded_size(weights.shape[-1], lanes) - weights.shape[-1]
     return weights.pad((*[None] * (weights.ndim - 1), (0, missing))).contiguous()
 
 

@@ -1,0 +1,56 @@
+"""What tinygrad gets wrong, and how tinykan works around it: one function for each fault, with the
+version in which it was seen. `work_around` applies them all, once, before the first tensor.
+
+Faults that are avoided by writing code differently are named where that is done: boolean tensors
+in basis.py, unused kernel arguments in gpu.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+from typing import Any, cast
+
+from tinygrad.helpers import getenv
+from tinygrad.renderer.llvmir import CPULLVMRenderer
+from tinygrad.runtime.graph.hcq import HCQGraph
+from tinygrad.runtime.ops_cpu import CPUWorker
+
+
+@functools.cache
+def work_around() -> None:
+    allow_unaligned_vectors()
+    free_graphs_outside_workers()
+
+
+def allow_unaligned_vectors() -> None:
+    """Slices of realized tensors start anywhere in memory, but tinygrad 0.13.0 tells CPU compilers
+    that each vector is aligned to its size; they rely on it, and the process dies."""
+    os.environ["ALIGNED"] = "0"  # of clang's types
+    cast(Any, getenv).cache_clear()
+    render = CPULLVMRenderer.render
+
+    def unaligned(self: CPULLVMRenderer, uops: list) -> str:
+        source = render(self, uops).replace(" noalias align 32 ", " noalias ")
+        return re.sub(r"\b(load|store) <.*", r"\g<0>, align 1", source)
+
+    setattr(CPULLVMRenderer, "render", unaligned)  # noqa: B010, a method is not assigned to by name
+
+
+def free_graphs_outside_workers() -> None:
+    """Garbage may be collected in a thread that runs the CPU's kernels. There, the compiled steps
+    of tinygrad 0.13.0 wait for the kernels before them, that is, for the thread itself, for ever.
+    So that thread leaves them to the next one that is freed elsewhere."""
+    free, left = HCQGraph.__del__, []
+
+    def delete(self: HCQGraph) -> None:
+        if isinstance(threading.current_thread(), CPUWorker):
+            left.append(self)
+            return
+        free(self)
+        while left:
+            free(left.pop())
+
+    setattr(HCQGraph, "__del__", delete)  # noqa: B010, as above
