@@ -139,7 +139,7 @@ def test_a_resumed_training_has_the_same_bits():
     model = KAN([1, 3, 1], BSpline(4, 3), seed=2)
     training = Training(model, sample, **options)
     next(step for step in training if step.number == 5)
-    snapshot, weights = training.snapshot(), [w.numpy() for w in learnable(model)]
+    snapshot, weights = training.state(), [w.numpy() for w in learnable(model)]
     other = KAN([1, 3, 1], BSpline(4, 3), seed=3)
     for tensor, values in zip(learnable(other), weights, strict=True):
         tensor.replace(Tensor(values))

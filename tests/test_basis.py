@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.interpolate import BSpline as SciPyBSpline
 from scipy.special import eval_chebyt
 from tinygrad import Tensor, dtypes
-from tinykan.dense_basis import WAVELETS
 
 from tinykan import RBF, BSpline, Chebyshev, Fourier, Linear, Polynomial, UserError, Wavelet
+from tinykan.variants.bases import WAVELETS
 
 CASES = {"g5k3": 3, "g3k2": 2, "g20k3": 3, "g4k1": 1, "g6k5": 5, "g8k3_nonuniform": 3}
 

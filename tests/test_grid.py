@@ -167,7 +167,7 @@ def test_a_run_with_moving_grids_resumes_with_the_same_bits():
     fit(whole, sample, progress=False, **options)
     training = Training(part, sample, **options)
     next(step for step in training if step.number == 7)
-    for _ in Training(part, sample, resume=training.snapshot(), **options):
+    for _ in Training(part, sample, resume=training.state(), **options):
         pass
     for ours, others in zip(part.layers, whole.layers, strict=True):
         np.testing.assert_array_equal(ours.coefficients.numpy(), others.coefficients.numpy())

@@ -183,7 +183,7 @@ def test_a_resumed_run_repeats_it_with_the_same_bits():
     expected = fit(whole, sample, progress=False, **options)
     training = Training(part, sample, **options)
     assert len(list(training)) == 6
-    resumed = Training(part, sample, resume=training.snapshot(), **options)
+    resumed = Training(part, sample, resume=training.state(), **options)
     assert not list(resumed)
     resumed.refine(lambda step: None)
     found = resumed.history

@@ -21,10 +21,9 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 from tinykan.basis import BASES, Basis
-from tinykan.encoding import ENCODINGS, Encoding
 from tinykan.errors import UserError, lookup
 from tinykan.layers import LAYERS
-from tinykan.networks import Network
+from tinykan.networks import ENCODINGS, Encoding, Network
 
 FORMAT = 2
 TRAINING = "training."  # prefix of the arrays that are not the network's

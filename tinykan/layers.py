@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from tinygrad import Tensor, dtypes
 
 from tinykan.activations import ACTIVATIONS, Activation
-from tinykan.basis import Basis, BSpline, Polynomial
+from tinykan.basis import Basis, BSpline
 from tinykan.errors import UserError, check_integer, lookup
-from tinykan.initializers import DRAWN_BIAS, INITIALIZERS, glorot
+from tinykan.initializers import DRAWN_BIAS, INITIALIZERS
 from tinykan.kernels import edge_functions, edge_weights, layer_output
-from tinykan.tensors import like, parameter
+from tinykan.tensors import learnable, like, parameter
 
 
 class Layer(Protocol):
@@ -23,6 +23,10 @@ class Layer(Protocol):
 
     in_features: int
     out_features: int
+
+    @property
+    def bias(self) -> Tensor | None:
+        """`[out_features]`, if there is one."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[..., in_features]` to `[..., out_features]`."""
@@ -112,7 +116,7 @@ class KANLayer:
         self.mask = None if mask is None else _checked_mask(mask, pair)
 
     def __call__(self, x: Tensor) -> Tensor:
-        _check_input(self, x)
+        check_input(self, x)
         y = self._rows(x.reshape(-1, self.in_features))
         return y.reshape(*x.shape[:-1], self.out_features)
 
@@ -133,7 +137,7 @@ class KANLayer:
         return features.linear(self._weights().flatten(0, 1).contiguous(), self.bias)
 
     def edges(self, x: Tensor) -> Tensor:
-        _check_input(self, x)
+        check_input(self, x)
         return (self._features(x).unsqueeze(-1) * self._weights()).sum(-2)
 
     def outside(self, x: Tensor) -> Tensor:
@@ -147,7 +151,7 @@ class KANLayer:
     def pruned(
         self, inputs: np.ndarray, outputs: np.ndarray, live: np.ndarray, shift: np.ndarray
     ) -> KANLayer:
-        cut = _between(self, inputs, outputs, shift)
+        cut = copy_between(self, inputs, outputs, shift)
         live = live[inputs][:, outputs]
         if cut.mask is not None or not live.all():
             cut.mask = like(cut.coefficients, live).is_param_(False)
@@ -211,94 +215,23 @@ class KANLayer:
         return weight if self.mask is None else weight * self.mask
 
 
-class EdgeTanh:
-    """A tanh on each edge, before the sum, where `Polynomial` with tanh has it on the node, after:
-
-        y[o] = sum_i weight[i, o] tanh(sum_n coefficients[i, n, o] x[i]^n) + bias[o]
-
-    with n = 1 .. degree; degree 2 is tanh(a x^2 + b x). Each edge is evaluated for itself, which
-    takes in_features * out_features tanh for each sample: slower than any basis of KANLayer.
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        degree: int = 2,
-        *,
-        bias: bool = True,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        check_integer("in_features", in_features, 1)
-        check_integer("out_features", out_features, 1)
-        self.in_features, self.out_features = in_features, out_features
-        self.basis = Polynomial(degree)
-        rng = rng or np.random.default_rng()
-        # Edges of unit slope whose signs and curvatures differ, summed with Glorot's weights.
-        self.coefficients = parameter(rng.uniform(-1.5, 1.5, (in_features, degree, out_features)))
-        self.weight = parameter(glorot(rng, (in_features, 1, out_features))[:, 0])
-        self.bias = parameter(np.zeros(out_features)) if bias else None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        y = self.edges(x).sum(-2)
-        return y if self.bias is None else y + self.bias
-
-    def edges(self, x: Tensor) -> Tensor:
-        _check_input(self, x)
-        inner = (self.basis(x).unsqueeze(-1) * self.coefficients).sum(-2)
-        return self.weight * inner.tanh()
-
-    def outside(self, x: Tensor) -> Tensor:
-        return self.basis.outside(x).cast(x.dtype).mean()
-
-    def live_edges(self) -> np.ndarray:
-        return self.weight.numpy() != 0
-
-    def pruned(
-        self, inputs: np.ndarray, outputs: np.ndarray, live: np.ndarray, shift: np.ndarray
-    ) -> EdgeTanh:
-        cut, live = _between(self, inputs, outputs, shift), live[inputs][:, outputs]
-        # With both at 0 their gradients are 0 too: training does not bring the edge back.
-        cut.weight = like(cut.weight, cut.weight.numpy() * live)
-        cut.coefficients = like(cut.coefficients, cut.coefficients.numpy() * live[:, None])
-        return cut
-
-    @property
-    def on_basis(self) -> None:
-        return None
-
-    @property
-    def config(self) -> dict:
-        return {
-            "in_features": self.in_features,
-            "out_features": self.out_features,
-            "degree": self.basis.degree,
-            "bias": self.bias is not None,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> EdgeTanh:
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        return f"EdgeTanh({self.in_features}, {self.out_features}, degree={self.basis.degree})"
+LAYERS["KANLayer"] = KANLayer
+Kind = TypeVar("Kind", bound=Layer)
 
 
-LAYERS |= {"KANLayer": KANLayer, "EdgeTanh": EdgeTanh}
-Kind = TypeVar("Kind", KANLayer, EdgeTanh)
-
-
-def _between(layer: Kind, inputs: np.ndarray, outputs: np.ndarray, shift: np.ndarray) -> Kind:
+def copy_between(layer: Kind, inputs: np.ndarray, outputs: np.ndarray, shift: np.ndarray) -> Kind:
     """A copy of `layer` between the kept `inputs` and `outputs`, with a `shift` of its bias."""
-    cut = copy.copy(layer)
-    cut.in_features, cut.out_features = int(inputs.sum()), int(outputs.sum())
+    changed: dict[str, Any] = {"in_features": int(inputs.sum())}
+    changed["out_features"] = int(outputs.sum())
     for name, tensor in vars(layer).items():
         if isinstance(tensor, Tensor):  # [in, ..., out], and the bias [out]
             values = tensor.numpy()[inputs] if tensor.ndim > 1 else tensor.numpy()
-            setattr(cut, name, like(tensor, values[..., outputs]))
+            changed[name] = like(tensor, values[..., outputs])
     if shift[outputs].any():
-        before = 0.0 if cut.bias is None else cut.bias.numpy()
-        cut.bias = like(cut.coefficients, before + shift[outputs])
+        before = 0.0 if layer.bias is None else changed["bias"].numpy()
+        changed["bias"] = like(learnable(layer)[0], before + shift[outputs])
+    cut = copy.copy(layer)
+    vars(cut).update(changed)
     return cut
 
 
@@ -309,7 +242,7 @@ def _checked_mask(mask: np.ndarray | Tensor, shape: tuple[int, int]) -> Tensor:
     return parameter(values).realize().is_param_(False)
 
 
-def _check_input(layer: KANLayer | EdgeTanh, x: Tensor) -> None:
+def check_input(layer: Layer, x: Tensor) -> None:
     if x.ndim < 1 or x.shape[-1] != layer.in_features:
         raise UserError(f"input of shape {x.shape}: the last dimension must be {layer.in_features}")
     if not dtypes.is_float(x.dtype):

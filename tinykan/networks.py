@@ -11,10 +11,28 @@ from tinygrad import Tensor
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
-from tinykan.encoding import Encoding
 from tinykan.errors import UserError, lookup
 from tinykan.layers import KANLayer, Layer
 from tinykan.tensors import learnable
+
+ENCODINGS: dict[str, type[Encoding]] = {}  # by the names of their classes, for saved files
+
+
+class Encoding:
+    """A positional encoding, `[..., in_features]` coordinates to `[..., out_features]` features.
+    Subclasses are frozen dataclasses, which compare, print and are saved by their options."""
+
+    in_features: int
+
+    def __init_subclass__(cls) -> None:
+        ENCODINGS[cls.__name__] = cls
+
+    @property
+    def out_features(self) -> int:
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 def layer_norm(x: Tensor) -> Tensor:
@@ -105,7 +123,7 @@ class KAN(Network):
         norm: str | None = None,
         seed: int = 0,
     ) -> None:
-        pairs = _pairs(widths)
+        pairs = width_pairs(widths)
         basis = BSpline() if basis is None else basis
         bases = [basis] * len(pairs) if isinstance(basis, Basis) else list(basis)
         if len(bases) != len(pairs):
@@ -132,21 +150,8 @@ class MLP(Network):
     ) -> None:
         rng = np.random.default_rng(seed)
         initializer = "uniform" if activation == "relu" else "glorot"
-        layers = [_dense(i, o, initializer, rng, bias) for i, o in _pairs(widths)]
+        layers = [dense_layer(i, o, initializer, rng, bias) for i, o in width_pairs(widths)]
         super().__init__(layers, activation, encoding)
-
-
-class Siren(Network):
-    """A network of sines (Sitzmann et al. 2020) with their initialization and frequency, 30."""
-
-    def __init__(
-        self, widths: Sequence[int], *, encoding: Encoding | None = None, seed: int = 0
-    ) -> None:
-        rng = np.random.default_rng(seed)
-        kinds = ["siren-first"] + ["siren-hidden"] * len(widths)
-        pairs = _pairs(widths)
-        layers = [_dense(i, o, kind, rng) for (i, o), kind in zip(pairs, kinds, strict=False)]
-        super().__init__(layers, "sine30", encoding)
 
 
 def parameter_count(model: Network) -> int:
@@ -159,15 +164,16 @@ def widths_text(widths: Sequence[int]) -> str:
     return "-".join(map(str, widths))
 
 
-def _dense(
+def dense_layer(
     i: int, o: int, initializer: str, rng: np.random.Generator, bias: bool = True
 ) -> KANLayer:
+    """A layer of an MLP."""
     return KANLayer(
         i, o, Linear(), base=None, spline_weight=False, bias=bias, initializer=initializer, rng=rng
     )
 
 
-def _pairs(widths: Sequence[int]) -> list[tuple[int, int]]:
+def width_pairs(widths: Sequence[int]) -> list[tuple[int, int]]:
     if len(widths) < 2:
         raise UserError(f"widths {list(widths)}: at least an input and an output width are needed")
     return list(pairwise(widths))

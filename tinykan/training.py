@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,7 @@ class DivergenceError(UserError):
 @dataclass
 class History:
     """The course of a training: `steps`, `losses` (of that step's batch) and `seconds` have an
-    entry for each logged step. `compile_seconds` are those of the first two steps, which compile
-    and record, `first_step_seconds` those of the first one."""
+    entry for each logged step. The first two steps, which compile, take `compile_seconds`."""
 
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -55,13 +54,8 @@ class Step:
     loss: float | None = None
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """What a training needs, beside the weights, to continue after `step` with the same bits."""
-
-    step: int
-    arrays: dict[str, np.ndarray]  # of the optimizer and of the divergence guard
-    record: dict[str, Any]  # the history and the rest, as JSON
+# The arrays of the optimizer and of the divergence guard, and a record of the rest, as JSON.
+State = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
@@ -153,8 +147,8 @@ def fit(
     log_every: int | None = None,
     progress: bool = True,
 ) -> History:
-    """Trains `model` in place, and returns the history. The arguments, and the errors raised, are
-    those of `Training`; `progress` shows a bar on terminals and in notebooks.
+    """Trains `model` in place, and returns the history: the steps of a `Training`, which explains
+    the arguments and errors, one after another.
 
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> history = fit(KAN([1, 1]), batches(x, x**2), steps=50, progress=False)
@@ -163,43 +157,41 @@ def fit(
     """
     training = Training(
         model, sample, steps=steps, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
-        lbfgs=lbfgs, grid_updates=grid_updates, loss=loss, penalty=penalty,
-        halvings=halvings, log_every=log_every,
+        lbfgs=lbfgs, grid_updates=grid_updates, loss=loss, penalty=penalty, halvings=halvings,
+        log_every=log_every, progress=progress,
     )  # fmt: skip
-    bar = Progress(training, progress)
-    for step in training:
-        bar.show(step)
-    training.refine(bar.show)
-    bar.close()
+    for _ in training:
+        pass
+    training.refine()
     return training.history
 
 
 class Training:
-    """The training of `model` in place by `steps` of Adam, over which one iterates, and then by
-    `refine`, `lbfgs` iterations of L-BFGS.
+    """Trains `model` in place: iterate over its `steps` of Adam, then `refine` it by `lbfgs`
+    iterations of L-BFGS.
 
     `sample(step)` gives inputs and targets for the step number `[1]`; it, the model, the loss, the
     gradients and the update are compiled into one step. L-BFGS has one sample, the last, at every
-    iteration, and works in float64 where the device has it; it ends early when it finds no lower
-    loss.
-
-    The grids of spline layers are moved to where their inputs are `grid_updates` times in the first
-    half of the steps, and as often in that of the iterations (PyKAN's update_grid_from_samples).
+    iteration, and works in float64 where the device has it; it ends early if it finds no lower
+    loss. `grid_updates` times in the first half of the steps, and as often in that of the
+    iterations, the grids of spline layers are moved to where their inputs are (PyKAN's
+    update_grid_from_samples).
 
     `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
     that is minimized, not to the one that is reported. Every `log_every` steps (by default about
     100 times in all) the loss is read back and recorded in `history`; what the caller does with a
-    logged step is not counted in the seconds.
+    logged step is not counted in the seconds. `progress` shows a bar on terminals and in notebooks,
+    and warns of inputs outside the grid.
 
-    The `snapshot()` of a step of Adam, as `resume`, with a model that has the weights of that
-    step, continues with the same bits. L-BFGS is repeated from its beginning.
+    After a step of Adam, `state()` is what `resume` takes: with a model that has the weights of
+    that step, the training continues with the same bits. L-BFGS is repeated from its beginning.
 
     Raises DivergenceError if the loss or the weights are no longer finite, or the loss exceeds
     1,000 times its first value; `model` then has the last weights known to be good. Before that,
     `halvings` times, it continues from those with half the learning rate.
 
-    The tensors of a model on several devices (tinykan.runs.devices) each get an equal part of every
-    batch; the result is that of one device, to rounding.
+    A model whose tensors are on several devices (tinykan.runs.devices) gives each an equal part of
+    every batch; the result is that of one device, to rounding.
     """
 
     def __init__(
@@ -215,9 +207,10 @@ class Training:
         grid_updates: int = 0,
         loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
         penalty: Callable[[list[Tensor]], Tensor] | None = None,
-        log_every: int | None = None,
         halvings: int = 0,
-        resume: Snapshot | None = None,
+        log_every: int | None = None,
+        progress: bool = True,
+        resume: State | None = None,
     ) -> None:
         check_integer("lbfgs", lbfgs, 0)
         check_integer("steps", steps, 0 if lbfgs else 1)
@@ -234,118 +227,117 @@ class Training:
             own_knots(model)
         Tensor.realize(*weights)
         self.model, self.sample, self.steps, self.lbfgs = model, sample, steps, lbfgs
-        self.grid_updates, self.halvings = grid_updates, halvings
-        self.done, self.converged = 0, False  # steps; whether L-BFGS ended early
+        self.grid_updates, self.halvings, self.done = grid_updates, halvings, 0
         self.objective = objective_of(model, loss, penalty)
         self.adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
         self.history, self.guard = History(), DivergenceGuard(model)
         if resume:
-            self.adam.restore(resume.arrays)
-            self.guard.restore(resume.arrays, resume.record["guard"])
-            self.history = History(**resume.record["history"])
-            self.done, self.halvings = resume.step, resume.record["halvings"]
+            arrays, record = resume
+            self.adam.restore(arrays)
+            self.guard.restore(arrays, record["guard"])
+            self.history = History(**record["history"])
+            self.done, self.halvings = record["step"], record["halvings"]
+        shown = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self.progress, self.warned = progress, False
+        self.bar: tqdm = tqdm(total=self.total, unit="step", disable=not (progress and shown))
 
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
-        move_grids, moves = self._grid_mover(), _in_first_half(self.steps, self.grid_updates)
+        moves, move_grids = self.grid_moves(self.steps)
         take_step = TinyJit(training_step(self.sample, self.adam, self.objective))
-        self._start_clock()
+        self.start_clock()
         for number in range(self.done + 1, self.steps + 1):
             if number - 1 in moves:
-                move_grids(self._points(number - 1)[0])
+                move_grids(self.points(number - 1)[0])
             report = take_step()
-            self._finished(number)
-            if not self._due(number) and number != self.steps:
-                yield Step(number)
-                continue
             try:
-                yield from self._logged(number, report.numpy().tolist())
+                step = self.finished(number, lambda: report.numpy().tolist())  # noqa: B023
             except DivergenceError as error:
                 if self.halvings == 0:
                     raise
                 self.halvings -= 1
                 self.adam.slow_down(0.5)
                 warn(f"{error}; continuing from there with half the rate")
+                continue
+            with self.clock_stopped(step):
+                yield step
 
-    def refine(self, stop: Callable[[Step], bool | None]) -> None:
-        """The iterations of L-BFGS, after each of which `stop(step)` is called; it ends them by
-        returning True. (They are SciPy's to iterate.)"""
-        if not self.lbfgs:
-            return
-        from tinykan.fitting.lbfgs import LBFGS, float64  # a wing, and an extra
+    def refine(self, stop: Callable[[Step], bool | None] = lambda step: None) -> None:
+        """The iterations of L-BFGS, which SciPy runs: `stop(step)` is called after each, and ends
+        them by returning True."""
+        if self.lbfgs:
+            from tinykan.fitting.full_batch import full_batch  # a wing, and an extra
 
-        stopped = False
-        self._start_clock()
-        with float64(self.model):
-            dtype = learnable(self.model)[0].dtype
-            x, y = (t.cast(dtype).contiguous().realize() for t in self._points(self.steps))
-            optimizer, move_grids = LBFGS(self.model, self.objective, x, y), self._grid_mover()
-            self.guard.check(self.done, optimizer.report()[0])
+            full_batch(self, stop)
+        self.bar.update(close=True)
 
-            def after(iteration: int, report: list[float]) -> bool:
-                nonlocal stopped
-                number = self.done + 1
-                self._finished(number)
-                due = self._due(number)
-                for step in self._logged(number, report) if due else [Step(number)]:
-                    stopped = bool(stop(step))
-                return stopped
+    def state(self) -> State:
+        """The state after the last step of Adam, without the weights."""
+        record = {
+            "step": self.done,
+            "halvings": self.halvings,
+            "history": asdict(self.history),
+            "guard": self.guard.record(),
+        }
+        return self.adam.state() | self.guard.arrays(), record
 
-            moves = _in_first_half(self.lbfgs, self.grid_updates)
-            for begin, end in pairwise([*(moves or [0]), self.lbfgs]):
-                if moves:
-                    move_grids(x)
-                optimizer.run(end - begin, after)
-                if stopped:
-                    return
-        self.converged = self.done < self.total
-
-    def snapshot(self) -> Snapshot:
-        """The state of a training by Adam after the step that was taken last."""
-        record = {"history": asdict(self.history), "guard": self.guard.record()}
-        arrays = self.adam.state() | self.guard.arrays()
-        return Snapshot(self.done, arrays, record | {"halvings": self.halvings})
-
-    def _points(self, step: int) -> list[Tensor]:
+    def points(self, step: int) -> list[Tensor]:
+        """The inputs and targets of a step, outside the compiled one."""
         return _drawn(self.sample, Tensor([step], dtype=dtypes.int32).realize())
 
-    def _grid_mover(self) -> Callable[[Tensor], None]:
+    def grid_moves(self, steps: int) -> tuple[list[int], Callable[[Tensor], None]]:
+        """After which of `steps` grids move, and what moves them to a batch of inputs."""
         if not self.grid_updates:
-            return lambda x: None
+            return [], lambda x: None
         from tinykan.fitting import grid_mover
 
-        return grid_mover(self.model)
+        moves = sorted({steps * n // (2 * self.grid_updates) for n in range(self.grid_updates)})
+        return moves, grid_mover(self.model)
 
-    def _start_clock(self) -> None:
+    def start_clock(self) -> None:
         self._first, self._compiling, self._start = self.done, 0.0, time.perf_counter()
         self._earlier = self.history.compile_seconds, self.history.train_seconds
 
-    def _finished(self, number: int) -> None:
-        """The time of the first two steps, which are compiled and recorded, is counted apart."""
-        self.done = number
+    @contextlib.contextmanager
+    def clock_stopped(self, step: Step) -> Iterator[None]:
+        """Around what the caller does with a step, if that is logged; else the device computes."""
+        paused = time.perf_counter()
+        yield
+        if step.loss is not None:
+            self._start += time.perf_counter() - paused
+
+    def finished(self, number: int, report: Callable[[], list[float]]) -> Step:
+        """Records a step, with its `report` if it is logged. Raises DivergenceError if the guard
+        does."""
+        self.done, history = number, self.history
         if number <= self._first + 2:
             Device[Device.DEFAULT].synchronize()
             self._compiling = time.perf_counter() - self._start
-            history = self.history
             history.compile_seconds = self._earlier[0] + self._compiling
             history.first_step_seconds = history.first_step_seconds or self._compiling
-
-    def _due(self, number: int) -> bool:
-        return number == 1 or number % self.log_every == 0 or number == self.total
-
-    def _logged(self, number: int, report: list[float]) -> Iterator[Step]:
-        """Records the report; raises DivergenceError if the guard does."""
-        history, (loss, *history.outside) = self.history, report
-        history.train_seconds = self._earlier[1] + (
-            time.perf_counter() - self._start - self._compiling
-        )
+        if number not in (1, self.steps, self.total) and number % self.log_every:
+            return Step(number)
+        loss, *history.outside = report()
+        elapsed = time.perf_counter() - self._start - self._compiling
+        history.train_seconds = self._earlier[1] + elapsed
         self.guard.check(number, loss)
         history.steps.append(number)
         history.losses.append(loss)
         history.seconds.append(history.compile_seconds + history.train_seconds)
-        paused = time.perf_counter()
-        yield Step(number, loss)
-        self._start += time.perf_counter() - paused
+        self._show(number, loss)
+        return Step(number, loss)
+
+    def _show(self, number: int, loss: float) -> None:
+        self.bar.set_description(f"loss {loss:.6f}")
+        self.bar.update(number - self.bar.n)
+        outside = self.history.outside
+        worst = max(range(len(outside)), key=outside.__getitem__)
+        if outside[worst] > OUTSIDE_LIMIT and self.progress and not self.warned:
+            self.warned = True
+            warn(
+                f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its "
+                "grid, where splines end; widen the domain or scale the inputs"
+            )
 
 
 class DivergenceGuard:
@@ -390,45 +382,9 @@ class DivergenceGuard:
         return [weight.numpy().copy() for weight in self.weights]
 
 
-class Progress:
-    """A progress bar on terminals and in notebooks; elsewhere nothing but a warning of inputs
-    outside the grid, and a note if L-BFGS ends early."""
-
-    def __init__(self, training: Training, enabled: bool = True) -> None:
-        shown = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self.training, self.enabled, self.warned = training, enabled, False
-        self.bar: tqdm = tqdm(total=training.total, unit="step", disable=not (enabled and shown))
-        self.bar.n = training.done
-
-    def show(self, step: Step) -> None:
-        if step.loss is None or not self.enabled:
-            return
-        outside = self.training.history.outside
-        worst = max(range(len(outside)), key=outside.__getitem__)
-        if outside[worst] > OUTSIDE_LIMIT and not self.warned:
-            self.warned = True
-            warn(
-                f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its "
-                "grid, where splines end; widen the domain or scale the inputs"
-            )
-        self.bar.set_description(f"loss {step.loss:.6f}")
-        self.bar.update(step.number - self.bar.n)
-
-    def close(self) -> None:
-        self.bar.update(close=True)
-        if self.enabled and self.training.converged:
-            iterations = self.training.done - self.training.steps
-            print(f"L-BFGS found no lower loss after {iterations} iterations", file=sys.stderr)
-
-
 def _drawn(sample: Sampler, step: Tensor) -> list[Tensor]:
     # Unsplit, tinygrad turns indexing by a computed index into a plain load.
     with Context(SPLIT_REDUCEOP=0):
         drawn = [t.contiguous() for t in sample(step)]
         Tensor.realize(*drawn)
     return drawn
-
-
-def _in_first_half(steps: int, times: int) -> list[int]:
-    """After which of `steps`, from none to half of them, to do something as many `times`."""
-    return sorted({steps * n // (2 * times) for n in range(times)})

@@ -95,6 +95,10 @@ class SymbolicLayer:
         raise UserError("prune before edges are made symbolic: symbolic ones cannot be pruned")
 
     @property
+    def bias(self) -> Tensor | None:
+        return self.layer.bias
+
+    @property
     def on_basis(self) -> KANLayer:
         return self.layer
 

@@ -13,15 +13,15 @@ import numpy as np
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import BASES, Basis, Linear, Polynomial
-from tinykan.encoding import Encoding, Gaussian, NeRF, Raw, Scaled, Sines
 from tinykan.errors import UserError, lookup
-from tinykan.layers import EdgeTanh, KANLayer
-from tinykan.networks import NORMS, Network
+from tinykan.layers import KANLayer
+from tinykan.networks import NORMS, Encoding, Network
 from tinykan.runs.command_line import option
 from tinykan.runs.expressions import construct
 from tinykan.runs.widths import edge_widths
 from tinykan.tasks.benchmarks import BENCHMARKS, FORMER_NAMES, KINDS
 from tinykan.tasks.task import Task
+from tinykan.variants import EdgeTanh, Gaussian, NeRF, Raw, Scaled, Sines
 
 
 @dataclass(frozen=True)

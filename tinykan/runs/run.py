@@ -27,7 +27,7 @@ from tinykan.runs.interruption import Pace, Stopped, signals
 from tinykan.runs.options import VOLATILE, Options
 from tinykan.tasks.task import Task
 from tinykan.tensors import overwrite
-from tinykan.training import DivergenceError, History, Progress, Snapshot, Step, Training
+from tinykan.training import DivergenceError, History, State, Step, Training
 
 PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
 METRICS, SUMMARY = "metrics.jsonl", "summary.json"
@@ -95,13 +95,12 @@ class Run:
                 grid_updates=options.grid_updates,
                 halvings=options.halvings,
                 log_every=log_every,
+                progress=not options.quiet,
                 resume=resume,
             )
-            bar = Progress(training, enabled=not options.quiet)
 
             def after(step: Step) -> bool:
                 """Records a step and saves a checkpoint if one is due; whether to end here."""
-                bar.show(step)
                 if step.loss is not None:
                     self._record(step, training.history)
                     look(step)
@@ -109,7 +108,7 @@ class Run:
                 if due and step.number <= options.steps:  # L-BFGS is repeated from its beginning
                     with self._pace.writing():
                         self._files.attempt(
-                            CHECKPOINT, lambda: self._save(model, training.snapshot(), frames)
+                            CHECKPOINT, lambda: self._save(model, training.state(), frames)
                         )
                 return bool(received)
 
@@ -121,7 +120,6 @@ class Run:
                     training.refine(after)
             except DivergenceError as error:
                 problem = DivergenceError(f"{error}; what was reached is in {self.folder}")
-            bar.close()
         if received:
             name = signal.Signals(received[0]).name
             message = f"stopped by {name}; --resume continues the run in {self.folder}"
@@ -226,7 +224,7 @@ class Run:
                 f"the run in {self.folder} is about other data: what it fits has changed"
             )
 
-    def _restore(self, model: Network, frames: list[np.ndarray]) -> Snapshot | None:
+    def _restore(self, model: Network, frames: list[np.ndarray]) -> State | None:
         if self._resumed is None:
             return None
         earlier, arrays, record = self._resumed
@@ -237,13 +235,13 @@ class Run:
         count = sum(name.startswith(FRAME) for name in arrays)
         frames[:] = [arrays.pop(f"{FRAME}{i}") for i in range(count)]
         print(f"resuming after step {record['step']} of {self.options.steps}", file=sys.stderr)
-        return Snapshot(record["step"], arrays, record)
+        return arrays, record
 
-    def _save(self, model: Network, snapshot: Snapshot, frames: list[np.ndarray]) -> None:
+    def _save(self, model: Network, state: State, frames: list[np.ndarray]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        arrays, record = state
         record = {
-            **snapshot.record,
-            "step": snapshot.step,
+            **record,
             "config": self.config,
             "data": self.data,
             "metrics": self.metrics,
@@ -252,7 +250,7 @@ class Run:
         checkpoint.save(
             model,
             self.folder / CHECKPOINT,
-            training=snapshot.arrays | {f"{FRAME}{i}": f for i, f in enumerate(frames)},
+            training=arrays | {f"{FRAME}{i}": f for i, f in enumerate(frames)},
             record=record,
             previous=self.folder / PREVIOUS,
         )

@@ -10,19 +10,7 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.activations import cosine, sine
 from tinykan.errors import UserError
-
-
-class Encoding:
-    """Maps `[..., in_features]` coordinates to `[..., out_features]` features."""
-
-    in_features: int
-
-    @property
-    def out_features(self) -> int:
-        raise NotImplementedError
-
-    def __call__(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+from tinykan.networks import Encoding
 
 
 @dataclass(frozen=True)
@@ -134,11 +122,6 @@ class Gaussian(Encoding):
     def __call__(self, x: Tensor) -> Tensor:
         angles = 2 * math.pi * (x @ self.frequencies)
         return sine(angles).cat(cosine(angles), dim=-1)
-
-
-ENCODINGS: dict[str, type[Encoding]] = {
-    kind.__name__: kind for kind in (Raw, Scaled, Sines, NeRF, Gaussian)
-}
 
 
 def _octaves(v: Tensor, count: int) -> Tensor:
