@@ -45,7 +45,7 @@ def main(config: Config) -> None:
         seed=config.seed,
         input_names=names,
         digits=config.digits,
-        say=lambda line: print(line, flush=True),
+        log=lambda line: print(line, flush=True),
     )
     folder = Path(
         config.out or f"runs/{Path(config.data).stem if config.data else config.function}-formula"

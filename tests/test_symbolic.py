@@ -28,18 +28,17 @@ from tinykan import (
     parameter_count,
     save,
 )
-from tinykan.interpret.attribution import attribution, edge_count, prune
+from tinykan.interpret import attribution, edge_count, prune
 from tinykan.interpret.candidates import candidates, fit_function
-from tinykan.interpret.formulas import (
+from tinykan.interpret.formulas import formula, rounded
+from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.symbolic import SymbolicLayer
+from tinykan.interpret.symbolification import (
     auto_symbolic,
     fix_symbolic,
-    formula,
-    rounded,
     straightened,
     suggest_symbolic,
 )
-from tinykan.interpret.library import LIBRARY
-from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.tensors import learnable
 
 NAMES = [name for name in LIBRARY if name != "0"]
@@ -444,12 +443,18 @@ def test_activations_are_in_the_formula(activation):
 
 
 @pytest.mark.parametrize(
-    ("module", "package"), [("candidates", "scipy.optimize"), ("formulas", "sympy")]
+    ("module", "package", "extra"),
+    [
+        ("candidates", "scipy.optimize", "interpret"),
+        ("formulas", "sympy", "interpret"),
+        ("diagram", "matplotlib.collections", "demo"),
+    ],
 )
-def test_a_missing_package_is_one_line(monkeypatch, module, package):
+def test_a_missing_package_is_one_line(monkeypatch, module, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, f"tinykan.interpret.{module}")
-    with pytest.raises(UserError, match=r"pip install 'tinykan\[interpret\]'"):
+    monkeypatch.delitem(sys.modules, f"tinykan.interpret.{module}", raising=False)
+    name = package.partition(".")[0]
+    with pytest.raises(UserError, match=rf"needs {name};.* pip install 'tinykan\[{extra}\]'"):
         importlib.import_module(f"tinykan.interpret.{module}")
 
 
