@@ -21,7 +21,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import safe_save
 
 from tinykan import Network, UserError, load, parameter_count, save
-from tinykan.interop.networks import from_efficient_kan, from_pykan
+from tinykan.interop import from_efficient_kan, from_pykan
 
 GOLDEN = ROOT / "tests" / "golden"
 LOADERS: dict[str, Callable[[], Network]] = {

@@ -132,7 +132,7 @@ class _Band:
 
     @classmethod
     def of(cls, columns: np.ndarray, across: float, least: float, low: float) -> _Band:
-        """Panels in `columns`, with a side of at least `least`, above `low` on a width of `across`."""
+        """Panels in `columns`, of side `least` or more, above `low` on a width of `across`."""
         count = len(columns)
         pitch = across / max(count, 1)
         rows = 1 if count <= ONE_ROW or pitch > 1.3 * least else 2
@@ -227,7 +227,7 @@ def _write_names(
     letter: str,
     title: str | None,
 ) -> None:
-    """Draws the names of inputs below and of outputs above, rotated where the space is too small."""
+    """Draws the names of inputs below and of outputs above, rotated where space is too small."""
     tall = 0.0
     for given, level, sign, symbol in (
         (names[0], layout.nodes[0], -1, letter),
