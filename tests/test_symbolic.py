@@ -311,7 +311,7 @@ def test_masked_and_zero_edges_are_left_out():
     symbolic, chosen = auto_symbolic(model, points())
     assert [(c.i, c.o, c.best.name) for c in chosen] == [(0, 0, "exp")]
     # Of the splines, of weight 0, none is left to be trained.
-    assert isinstance(symbolic.layers[0].basis, Linear)
+    assert isinstance(symbolic.layers[0].on_basis.basis, Linear)
     text = formula(symbolic, digits=3)
     assert text == [sympy.exp(sympy.Symbol("x1")), 0]
     with pytest.raises(UserError, match="edge 0 -> 1 of layer 0 is not there"):

@@ -10,7 +10,7 @@ from tinygrad import Tensor, TinyJit
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, check_integer
-from tinykan.fitting.least_squares import b_splines, least_squares
+from tinykan.fitting.least_squares import least_squares, spline_values
 from tinykan.layers import KANLayer
 from tinykan.networks import Network
 from tinykan.tensors import like, overwrite
@@ -185,7 +185,7 @@ def _refit(layer: KANLayer, knots: np.ndarray, intervals: int, samples: np.ndarr
         # All inputs have the same grid: their splines are fitted as outputs of one.
         x, old, knots = x[:1], old[:1], knots[:1]
         coefficients = coefficients.transpose(1, 0, 2).reshape(1, basis.n_functions, -1)
-    y = b_splines(x, old, order) @ coefficients
+    y = spline_values(x, old, coefficients)
     refitted, residuals = least_squares(x, y, knots, order, weights)
     change = float(np.abs(residuals)[:, weights == 1].max())
     if len(refitted) < layer.in_features:

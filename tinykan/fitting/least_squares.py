@@ -20,6 +20,15 @@ def b_splines(x: np.ndarray, knots: np.ndarray, order: int) -> np.ndarray:
     return padded[..., order : knots.shape[1] - 1]
 
 
+def spline_values(x: np.ndarray, knots: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """The splines `[in, n, out]` on `knots` `[in, knots]` with `coefficients` `[in, functions,
+    out]` at `x` `[in, n]`."""
+    order = knots.shape[1] - 1 - coefficients.shape[1]
+    padded = np.pad(coefficients, ((0, 0), (order, order), (0, 0)))
+    values = _design_matrix(x, knots, order) @ padded.reshape(-1, padded.shape[2])
+    return values.reshape(*x.shape, -1)
+
+
 def fit_coefficients(
     x: np.ndarray, y: np.ndarray, knots: np.ndarray, order: int, weights: np.ndarray | None = None
 ) -> np.ndarray:
