@@ -76,7 +76,7 @@ def inner(name: str, draw: st.DrawFn) -> tuple[float, float]:
 
 @st.composite
 def curves(draw: st.DrawFn) -> tuple[str, np.ndarray, np.ndarray]:
-    """A function of the library with affine numbers, sampled somewhere on the line."""
+    """A function of the library with affine parameters, sampled somewhere on the line."""
     name = draw(st.sampled_from(NAMES))
     a, b = inner(name, draw)
     middle, half = draw(st.floats(-5, 5)), draw(st.floats(0.05, 20))
@@ -465,7 +465,10 @@ ONE_EDGE = lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin", (1.0, 0.0, 1.0, 0.0
     ("call", "message"),
     [
         (lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "cosh"), "unknown function 'cosh'; choose"),
-        (lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin"), r"give its affine numbers \(a, b, c"),
+        (
+            lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin"),
+            r"give its affine parameters \(a, b",
+        ),
         (lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin", (1.0, 2.0)), "four finite numbers"),
         (lambda: fix_symbolic(KAN([1, 1]), 1, 0, 0, "sin"), "layer 1 must be a whole number from"),
         (lambda: fix_symbolic(KAN([1, 1]), 0, 0, 3, "sin"), "output 3 must be a whole number from"),
@@ -491,7 +494,7 @@ ONE_EDGE = lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin", (1.0, 0.0, 1.0, 0.0
         (lambda: formula(KAN([1, 1, 1], norm="layer")), "no formula of a network with 'norm layer"),
         (lambda: formula(KAN([1, 1], activation="gelu")), "unknown activation for a formula"),
         (lambda: formula(ONE_EDGE(), input_names=["a", "b"]), "1 different ones are needed"),
-        (lambda: SymbolicLayer(KANLayer(1, 1), []), "0 functions and affine numbers of shape"),
+        (lambda: SymbolicLayer(KANLayer(1, 1), []), "0 functions and affine parameters of shape"),
         (lambda: SymbolicLayer(KANLayer(1, 1), [(0, 1, "x")]), "edge 0 -> 1: a layer of 1 inputs"),
         (lambda: SymbolicLayer(KANLayer(1, 1), [(0, 0, "x")] * 2), "one function for each"),
     ],

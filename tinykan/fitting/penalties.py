@@ -28,7 +28,7 @@ class Regularization:
     lamb_coef and lamb_coefdiff. The last two apply to spline layers only, and their coefficients
     are multiplied by the spline weights. Raises UserError for weights that are not in that range.
 
-    >>> fit(model, batches(x, y), penalty=Regularization(model, 1e-3))
+        fit(model, batches(x, y), penalty=Regularization(model, 1e-3))
     """
 
     model: Network

@@ -36,7 +36,7 @@ class _StateReader(pickle.Unpickler):
         # The unpickler allocates memory for as many objects as the highest index says.
         for opcode, number, _ in pickletools.genops(pickled):
             if opcode.name.endswith("PUT") and (number or 0) > len(pickled):
-                raise UserError(f"it numbers an object {number}, and is of {len(pickled)} bytes")
+                raise UserError(f"it has an object of index {number}, in {len(pickled)} bytes")
         super().__init__(io.BytesIO(pickled))
 
     def find_class(self, module: str, name: str) -> Any:
@@ -67,7 +67,7 @@ class _StateReader(pickle.Unpickler):
         lowest = min((offset, *size, *stride))
         # as_strided checks nothing, and with strides of 0 a copy of its view can exceed all memory.
         if lowest < 0 or last >= storage.size or math.prod(size) > storage.size:
-            raise UserError("a tensor that is not within its numbers")
+            raise UserError("a tensor that is not within its storage")
         strides = [step * storage.itemsize for step in stride]
         return np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
 

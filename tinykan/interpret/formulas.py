@@ -1,7 +1,4 @@
-"""Formulas of networks whose edges are symbolic (needs SymPy, of the `interpret` extra).
-
->>> formula(network, digits=3)
-"""
+"""Formulas of networks whose edges are symbolic (needs SymPy, of the `interpret` extra)."""
 
 from __future__ import annotations
 

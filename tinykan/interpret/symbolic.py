@@ -44,7 +44,7 @@ class SymbolicLayer:
         affine = np.tile([1.0, 0.0, 1.0, 0.0], (len(functions), 1)) if affine is None else affine
         if not functions or np.shape(affine) != (len(functions), 4):
             raise UserError(
-                f"{len(functions)} functions and affine numbers of shape {np.shape(affine)}: "
+                f"{len(functions)} functions and affine parameters of shape {np.shape(affine)}: "
                 "each function, at least one, has four"
             )
         symbolic = np.zeros((self.in_features, self.out_features), dtype=bool)

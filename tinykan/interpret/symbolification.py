@@ -2,8 +2,8 @@
 functions of the symbolic library, one by one or all at once (needs SciPy, of the `interpret`
 extra).
 
->>> network, chosen = auto_symbolic(model, x)
->>> fit(network, batches(x, y), steps=300, learning_rate=1e-3)
+    network, chosen = auto_symbolic(model, x)
+    fit(network, batches(x, y), steps=300, learning_rate=1e-3)  # of the affine parameters
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def fix_symbolic(
     _existing(model, layer, i, o)
     if affine is None:
         if x is None:
-            raise UserError("to fix an edge, give its affine numbers (a, b, c, d), or samples x")
+            raise UserError("to fix an edge, give its affine parameters (a, b, c, d), or samples x")
         inputs, values = _curves(model, _samples(model, x), layer)
         fitted = fit_function(name, inputs[:, i], values[:, i, o])
         if fitted is None:
@@ -94,7 +94,7 @@ def fix_symbolic(
             )
         affine = fitted.affine
     elif np.shape(affine) != (4,) or not np.isfinite(affine).all():
-        raise UserError(f"affine numbers {affine}: four finite numbers (a, b, c, d) are needed")
+        raise UserError(f"affine parameters {affine}: four finite numbers (a, b, c, d) are needed")
     layers: list[Layer] = [copied(part) for part in model.layers]
     layers[layer] = _fixed(model.layers[layer], {(i, o): (name, affine)})
     return Network(layers, model.activation, model.encoding, model.norm)
