@@ -19,10 +19,10 @@ TINY = 1e-12  # added to shares before their logarithm
 class Regularization:
     """`strength` times the sum, over the layers of `model`, of
 
-        l1          sum over edges of the mean |edge(x)|                  (KAN paper, eq. 2.17)
-        entropy     entropy of the edges' shares of that sum              (eq. 2.19)
-        coefficients     sum over edges of the mean |coefficient|
-        differences      sum over edges of the mean |difference of neighboring coefficients|
+        l1             sum over edges of the mean |edge(x)|      (KAN paper, eq. 2.17)
+        entropy        entropy of the edges' shares of that sum  (eq. 2.19)
+        coefficients   sum over edges of the mean |coefficient|
+        differences    sum over edges of the mean |difference of neighboring coefficients|
 
     each weighted by the option of its name (0 or more): PyKAN's lamb, lamb_l1, lamb_entropy,
     lamb_coef and lamb_coefdiff. The last two apply to spline layers only, and their coefficients
