@@ -1,4 +1,4 @@
-"""Looks for the formula behind data."""
+"""Searches for the formula behind data."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tinykan.tasks.task import FunctionTask
 
 @dataclass(kw_only=True)
 class Config:
-    """Looks for the formula behind data: trains a sparse KAN, reduces it, reads functions off its
-    edges, and fits their numbers. Ends with status 1 if what it found is not exact."""
+    """Searches for the formula behind data: trains a sparse KAN, prunes it, replaces its edges by
+    functions, and fits their parameters. Exits with status 1 if the formula found is not exact."""
 
-    function: str = option("exp_sin", "sampled for data", choices=TARGET_FUNCTIONS)
+    function: str = option("exp_sin", "the target function to sample", choices=TARGET_FUNCTIONS)
     data: str | None = option(
-        None, "instead of a function: a CSV file with a line of names, the target last"
+        None, "instead of a function: a CSV file with a header of names, the target last"
     )
     hidden: int = option(5, "hidden nodes to start with", minimum=1)
     digits: int = option(3, "decimals of the formula's numbers", minimum=0)
-    seed: int = option(0, "of the weights, and of random data", minimum=0)
-    out: str | None = option(None, "folder for the results (default: one in runs, by the function)")
+    seed: int = option(0, "of the weights and of random data", minimum=0)
+    out: str | None = option(None, "folder for the results (default: in runs, by the function)")
     device: str | None = device_option()
 
 
@@ -45,7 +45,7 @@ def main(config: Config) -> None:
         seed=config.seed,
         input_names=names,
         digits=config.digits,
-        say=lambda line: print(line, flush=True),
+        log=lambda line: print(line, flush=True),
     )
     folder = Path(
         config.out or f"runs/{Path(config.data).stem if config.data else config.function}-formula"

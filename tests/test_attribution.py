@@ -29,7 +29,7 @@ from tinykan import (
     parameter_count,
     save,
 )
-from tinykan.interpret.attribution import attribution, edge_count, prune
+from tinykan.interpret import attribution, edge_count, prune
 
 KNOTS = np.sort(np.random.default_rng(5).uniform(-3, 3, (6, 8)), axis=1)
 MODELS = {

@@ -1,4 +1,4 @@
-"""The coordinates of L-BFGS: their inverses, their gradients, and what they are for."""
+"""The preconditioner of L-BFGS: its inverse, its gradients, and what it is for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from conftest import float64, needs_float64
 from tinygrad import Tensor
 
 from tinykan import KAN, MLP, BSpline, Chebyshev, EdgeTanh, Network, batches, fit
-from tinykan.fitting.grids import knots_of
+from tinykan.fitting.grids import knot_vectors
 from tinykan.fitting.least_squares import b_splines
-from tinykan.fitting.preconditioner import RIDGE, Coordinates
+from tinykan.fitting.preconditioner import RIDGE, GaussNewtonPreconditioner
 from tinykan.tensors import learnable
 
 RNG = np.random.default_rng(0)
@@ -37,17 +37,17 @@ def numbers(model) -> np.ndarray:
         lambda: Network([EdgeTanh(2, 3), EdgeTanh(3, 1)]),
     ],
 )
-def test_they_lead_to_weights_and_back(make):
+def test_it_maps_to_weights_and_back(make):
     model = make()
-    coordinates, weights = Coordinates(model, Tensor(X)), numbers(model)
-    at = coordinates.of(weights)
+    preconditioner, weights = GaussNewtonPreconditioner(model, Tensor(X)), numbers(model)
+    at = preconditioner.from_weights(weights)
     dense = isinstance(model, MLP) or isinstance(model.layers[0], EdgeTanh)
     assert (at == weights).all() == dense
-    np.testing.assert_allclose(coordinates.weights(at), weights, rtol=1e-7, atol=1e-9)
-    # The gradient is that of a function of the coordinates: here a linear one.
+    np.testing.assert_allclose(preconditioner.to_weights(at), weights, rtol=1e-7, atol=1e-9)
+    # The gradient is that of a function of the preconditioned variables: here a linear one.
     slope, step = RNG.normal(size=weights.shape), RNG.normal(size=weights.shape)
-    change = slope @ (coordinates.weights(at + step) - coordinates.weights(at))
-    assert coordinates.gradient(slope) @ step == pytest.approx(change, rel=1e-6)
+    change = slope @ (preconditioner.to_weights(at + step) - preconditioner.to_weights(at))
+    assert preconditioner.gradient(slope) @ step == pytest.approx(change, rel=1e-6)
 
 
 @needs_float64
@@ -55,9 +55,9 @@ def test_the_curvature_is_one_where_samples_decide():
     """Of the mean squared output of a single layer; and 0 where there are no samples."""
     model = KAN([1, 1], BSpline(8), base=None, spline_weight=False, bias=False, seed=0)
     x = RNG.uniform(-1, 0, (500, 1))  # half of the grid
-    coordinates = Coordinates(model, Tensor(x))
-    bases = b_splines(x.T, knots_of(model.layers[0].basis, 1), 3)[0]
-    changes = np.stack([coordinates.weights(unit) for unit in np.eye(11)], axis=1)
+    preconditioner = GaussNewtonPreconditioner(model, Tensor(x))
+    bases = b_splines(x.T, knot_vectors(model.layers[0].basis, 1), 3)[0]
+    changes = np.stack([preconditioner.to_weights(unit) for unit in np.eye(11)], axis=1)
     curvature = changes.T @ (bases.T @ bases / len(x)) @ changes
     values = np.linalg.eigvalsh(curvature)
     assert values.max() < 1 + RIDGE and (values > 0.5).sum() >= 6 and values.min() > -1e-9
@@ -85,7 +85,7 @@ def test_fine_grids_on_uneven_data_take_few_iterations():
     y = np.sin(6 * x)
     model = KAN([1, 1], BSpline(40), base=None, spline_weight=False, bias=False, seed=0)
     history = fit(model, batches(x, y), steps=0, lbfgs=60, progress=False)
-    bases = b_splines(x.T, knots_of(model.layers[0].basis, 1), 3)[0]
+    bases = b_splines(x.T, knot_vectors(model.layers[0].basis, 1), 3)[0]
     best = np.mean((bases @ np.linalg.lstsq(bases, y, rcond=None)[0] - y) ** 2)
     assert history.losses[-1] < 2 * best < 1e-9
 
@@ -94,8 +94,8 @@ def test_fine_grids_on_uneven_data_take_few_iterations():
 @pytest.mark.parametrize("x", [np.full((9, 2), 0.3), np.full((9, 2), 7.0), np.zeros((1, 2))])
 def test_inputs_that_say_nothing_leave_numbers_finite(x):
     model = KAN([2, 2, 1], BSpline(5), seed=0)
-    coordinates = Coordinates(model, Tensor(x))
+    preconditioner = GaussNewtonPreconditioner(model, Tensor(x))
     weights = numbers(model)
-    at = coordinates.of(weights)
-    assert np.isfinite(at).all() and np.isfinite(coordinates.gradient(weights)).all()
-    assert np.isfinite(coordinates.weights(at)).all()
+    at = preconditioner.from_weights(weights)
+    assert np.isfinite(at).all() and np.isfinite(preconditioner.gradient(weights)).all()
+    assert np.isfinite(preconditioner.to_weights(at)).all()

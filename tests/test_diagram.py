@@ -11,7 +11,7 @@ from scipy import ndimage
 from tinygrad import Tensor
 
 from tinykan import KAN, Chebyshev, KANLayer, Network, Polynomial, Sines, UserError
-from tinykan.interpret.attribution import edge_count, prune
+from tinykan.interpret import edge_count, prune
 from tinykan.interpret.diagram import save_diagram
 
 

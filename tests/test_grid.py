@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from conftest import double, needs_float64
@@ -18,7 +20,7 @@ from tinykan.fitting.grids import (
     refine,
     update_grid,
 )
-from tinykan.fitting.least_squares import b_splines, fit_coefficients
+from tinykan.fitting.least_squares import b_splines, fit_coefficients, least_squares
 from tinykan.training import Training
 
 RNG = np.random.default_rng(0)
@@ -172,6 +174,36 @@ def test_a_run_with_moving_grids_resumes_with_the_same_bits():
     for ours, others in zip(part.layers, whole.layers, strict=True):
         np.testing.assert_array_equal(ours.coefficients.numpy(), others.coefficients.numpy())
         np.testing.assert_array_equal(ours.basis.knots.numpy(), others.basis.knots.numpy())
+
+
+def test_without_scipy_it_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.interpolate", None)
+    with pytest.raises(UserError, match=r"^refitting splines needs scipy; install it with: pip"):
+        update_grid(KANLayer(1, 1), [[0.0], [1.0]])
+
+
+@pytest.mark.parametrize("order", [1, 3, 5])
+def test_knots_and_points_of_any_kind_are_fitted(order):
+    """Repeated knots, knots within a rounding error, points outside and fewer than functions: the
+    residuals are orthogonal to every function."""
+    rng = np.random.default_rng(order)
+    for case in range(60):
+        size = 10.0 ** rng.integers(-12, 12)
+        knots = np.sort(rng.uniform(-1, 1, (2, 2 * order + 9)), axis=1)
+        if case % 3 == 1:
+            knots = np.round(2 * knots)
+        if case % 3 == 2:
+            knots[:, 4:] = knots[:, 3:4] * (1 + 1e-15 * np.arange(2 * order + 5))
+            knots.sort(axis=1)
+        x, y = rng.uniform(-1.2, 1.2, (2, 5 + case)), rng.normal(size=(2, 5 + case, 3))
+        x[:, :4] = knots[:, [0, 0, -1, -1]]
+        found, left = least_squares(size * x, y, size * knots, order, np.ones(5 + case))
+        bases = b_splines(size * x, size * knots, order)
+        np.testing.assert_allclose(bases @ found - y, left, atol=1e-12 * (1 + np.abs(found).max()))
+        norms = np.sqrt((bases**2).sum(1))[..., None]
+        products = np.abs(bases.transpose(0, 2, 1) @ left) / np.where(norms > 0, norms, 1)
+        # One refinement leaves the square of the ridge's relative error, 1e-14 times the condition.
+        assert products.max() < 1e-7
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import safe_save
 
 from tinykan import Network, UserError, load, parameter_count, save
-from tinykan.interop.networks import from_efficient_kan, from_pykan
+from tinykan.interop import from_efficient_kan, from_pykan
 
 GOLDEN = ROOT / "tests" / "golden"
 LOADERS: dict[str, Callable[[], Network]] = {
@@ -288,14 +288,14 @@ def test_a_tensor_within_its_storage_is_read_and_others_are_not(tmp_path):
     path, numbers = tmp_path / "state.pth", np.arange(4, dtype="<f4").tobytes()
     for pickled, message in [
         (tensor(0, TWO_BY_TWO, ROWS), "no layers.0.spline_weight"),  # so the tensor was read
-        (tensor(1, TWO_BY_TWO, ROWS), "not within its numbers"),
-        (tensor(-1, TWO_BY_TWO, ROWS), "not within its numbers"),
-        (tensor(0, TWO_BY_TWO, "(I3\nI1\nt"), "not within its numbers"),
-        (tensor(0, "(I100000\nI100000\nt", "(I0\nI0\nt"), "not within its numbers"),
+        (tensor(1, TWO_BY_TWO, ROWS), "not within its storage"),
+        (tensor(-1, TWO_BY_TWO, ROWS), "not within its storage"),
+        (tensor(0, TWO_BY_TWO, "(I3\nI1\nt"), "not within its storage"),
+        (tensor(0, "(I100000\nI100000\nt", "(I0\nI0\nt"), "not within its storage"),
         (tensor(0, TWO_BY_TWO, "(I2\nt"), "not a state_dict"),
         (tensor(0, TWO_BY_TWO, ROWS, "LongStorage"), "it holds torch.LongStorage"),
         (b"(dS'a'\n(S'storage'\nS'O'\nS'0'\ntQs.", "tensors without a type"),
-        (b"\x80\x02K\x01r\xff\xff\xff\x7f.", "it numbers an object 2147483647"),
+        (b"\x80\x02K\x01r\xff\xff\xff\x7f.", "it has an object of index 2147483647"),
         (b"(lp0\n.", "it holds a list, not a state_dict"),
         (b"(dS'state_dict'\n(ds.", "state_dict is not an array"),
     ]:

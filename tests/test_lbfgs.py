@@ -8,7 +8,7 @@ from conftest import float64, needs_float64
 from tinygrad import Tensor, dtypes
 
 from tinykan import KAN, MLP, BSpline, DivergenceError, UserError, batches, fit
-from tinykan.fitting.grids import knots_of
+from tinykan.fitting.grids import knot_vectors
 from tinykan.fitting.least_squares import b_splines
 from tinykan.fitting.penalties import Regularization
 from tinykan.tensors import learnable
@@ -34,7 +34,7 @@ def test_a_linear_problem_is_solved(doubles):
     """Least squares of noisy data: its minimum is NumPy's."""
     model = spline()
     history = fit(model, batches(X, Y), steps=0, lbfgs=200, progress=False)
-    bases = b_splines(X.T, knots_of(model.layers[0].basis, 1), 3)[0]
+    bases = b_splines(X.T, knot_vectors(model.layers[0].basis, 1), 3)[0]
     solution, residual, *_ = np.linalg.lstsq(bases, Y, rcond=None)
     assert history.losses[-1] == pytest.approx(residual[0] / len(X), rel=1e-12)
     np.testing.assert_allclose(model.layers[0].coefficients.numpy()[0], solution, atol=1e-6)

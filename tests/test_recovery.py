@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinykan import UserError, load
-from tinykan.interpret.attribution import edge_count
+from tinykan.interpret import edge_count
 from tinykan.interpret.recovery import recover
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 

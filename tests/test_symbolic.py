@@ -28,18 +28,17 @@ from tinykan import (
     parameter_count,
     save,
 )
-from tinykan.interpret.attribution import attribution, edge_count, prune
+from tinykan.interpret import attribution, edge_count, prune
 from tinykan.interpret.candidates import candidates, fit_function
-from tinykan.interpret.formulas import (
+from tinykan.interpret.formulas import formula, rounded
+from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.symbolic import SymbolicLayer
+from tinykan.interpret.symbolification import (
     auto_symbolic,
     fix_symbolic,
-    formula,
-    rounded,
     straightened,
     suggest_symbolic,
 )
-from tinykan.interpret.library import LIBRARY
-from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.tensors import learnable
 
 NAMES = [name for name in LIBRARY if name != "0"]
@@ -77,7 +76,7 @@ def inner(name: str, draw: st.DrawFn) -> tuple[float, float]:
 
 @st.composite
 def curves(draw: st.DrawFn) -> tuple[str, np.ndarray, np.ndarray]:
-    """A function of the library with affine numbers, sampled somewhere on the line."""
+    """A function of the library with affine parameters, sampled somewhere on the line."""
     name = draw(st.sampled_from(NAMES))
     a, b = inner(name, draw)
     middle, half = draw(st.floats(-5, 5)), draw(st.floats(0.05, 20))
@@ -312,7 +311,7 @@ def test_masked_and_zero_edges_are_left_out():
     symbolic, chosen = auto_symbolic(model, points())
     assert [(c.i, c.o, c.best.name) for c in chosen] == [(0, 0, "exp")]
     # Of the splines, of weight 0, none is left to be trained.
-    assert isinstance(symbolic.layers[0].basis, Linear)
+    assert isinstance(symbolic.layers[0].on_basis.basis, Linear)
     text = formula(symbolic, digits=3)
     assert text == [sympy.exp(sympy.Symbol("x1")), 0]
     with pytest.raises(UserError, match="edge 0 -> 1 of layer 0 is not there"):
@@ -444,12 +443,18 @@ def test_activations_are_in_the_formula(activation):
 
 
 @pytest.mark.parametrize(
-    ("module", "package"), [("candidates", "scipy.optimize"), ("formulas", "sympy")]
+    ("module", "package", "extra"),
+    [
+        ("candidates", "scipy.optimize", "interpret"),
+        ("formulas", "sympy", "interpret"),
+        ("diagram", "matplotlib.collections", "demo"),
+    ],
 )
-def test_a_missing_package_is_one_line(monkeypatch, module, package):
+def test_a_missing_package_is_one_line(monkeypatch, module, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, f"tinykan.interpret.{module}")
-    with pytest.raises(UserError, match=r"pip install 'tinykan\[interpret\]'"):
+    monkeypatch.delitem(sys.modules, f"tinykan.interpret.{module}", raising=False)
+    name = package.partition(".")[0]
+    with pytest.raises(UserError, match=rf"needs {name};.* pip install 'tinykan\[{extra}\]'"):
         importlib.import_module(f"tinykan.interpret.{module}")
 
 
@@ -460,7 +465,10 @@ ONE_EDGE = lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin", (1.0, 0.0, 1.0, 0.0
     ("call", "message"),
     [
         (lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "cosh"), "unknown function 'cosh'; choose"),
-        (lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin"), r"give its affine numbers \(a, b, c"),
+        (
+            lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin"),
+            r"give its affine parameters \(a, b",
+        ),
         (lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin", (1.0, 2.0)), "four finite numbers"),
         (lambda: fix_symbolic(KAN([1, 1]), 1, 0, 0, "sin"), "layer 1 must be a whole number from"),
         (lambda: fix_symbolic(KAN([1, 1]), 0, 0, 3, "sin"), "output 3 must be a whole number from"),
@@ -486,7 +494,7 @@ ONE_EDGE = lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin", (1.0, 0.0, 1.0, 0.0
         (lambda: formula(KAN([1, 1, 1], norm="layer")), "no formula of a network with 'norm layer"),
         (lambda: formula(KAN([1, 1], activation="gelu")), "unknown activation for a formula"),
         (lambda: formula(ONE_EDGE(), input_names=["a", "b"]), "1 different ones are needed"),
-        (lambda: SymbolicLayer(KANLayer(1, 1), []), "0 functions and affine numbers of shape"),
+        (lambda: SymbolicLayer(KANLayer(1, 1), []), "0 functions and affine parameters of shape"),
         (lambda: SymbolicLayer(KANLayer(1, 1), [(0, 1, "x")]), "edge 0 -> 1: a layer of 1 inputs"),
         (lambda: SymbolicLayer(KANLayer(1, 1), [(0, 0, "x")] * 2), "one function for each"),
     ],

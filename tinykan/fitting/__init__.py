@@ -1,5 +1,11 @@
-"""What refines a trained network: grids, L-BFGS, penalties."""
+"""Refinement of trained networks: grid updates and grid extension by least squares, full-batch
+L-BFGS with a Gauss-Newton preconditioner, and sparsity penalties.
+
+Moving and refining grids calls SciPy, of the `lbfgs` extra, when it refits splines.
+`tinykan.fitting.lbfgs` needs it when it is imported, and is not imported here.
+"""
 
 from tinykan.fitting.grids import grid_mover, own_knots, refine, update_grid
+from tinykan.fitting.penalties import Regularization
 
-__all__ = ["grid_mover", "own_knots", "refine", "update_grid"]
+__all__ = ["Regularization", "grid_mover", "own_knots", "refine", "update_grid"]

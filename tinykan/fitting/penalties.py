@@ -1,4 +1,4 @@
-"""What makes KANs sparse and smooth enough to read: penalties for `fit`."""
+"""Regularization of KANs towards sparse and smooth edges: penalties for `fit`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinykan.errors import UserError
 from tinykan.layers import Layer
 from tinykan.networks import Network
 
-SAMPLES = 512  # of a batch, over which edges are averaged: each edge is evaluated for itself
+MAX_SAMPLES = 512  # of a batch, over which edges are averaged: each edge is evaluated separately
 TINY = 1e-12  # added to shares before their logarithm
 
 
@@ -19,15 +19,16 @@ TINY = 1e-12  # added to shares before their logarithm
 class Regularization:
     """`strength` times the sum, over the layers of `model`, of
 
-        l1          sum over edges of the mean |edge(x)|                  (KAN paper, eq. 2.17)
-        entropy     entropy of the edges' shares of that sum              (eq. 2.19)
-        coefficients     sum over edges of the mean |coefficient|
-        differences      and of the mean |difference of neighbouring coefficients|
+        l1             sum over edges of the mean |edge(x)|      (KAN paper, eq. 2.17)
+        entropy        entropy of the edges' shares of that sum  (eq. 2.19)
+        coefficients   sum over edges of the mean |coefficient|
+        differences    sum over edges of the mean |difference of neighboring coefficients|
 
-    each times its number: PyKAN's lamb, lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff. The
-    last two count spline layers only, with spline weights.
+    each weighted by the option of its name (0 or more): PyKAN's lamb, lamb_l1, lamb_entropy,
+    lamb_coef and lamb_coefdiff. The last two apply to spline layers only, and their coefficients
+    are multiplied by the spline weights. Raises UserError for weights that are not in that range.
 
-    >>> fit(model, batches(x, y), penalty=Regularization(model, 1e-3))
+        fit(model, batches(x, y), penalty=Regularization(model, 1e-3))
     """
 
     model: Network
@@ -44,10 +45,10 @@ class Regularization:
                 raise UserError(f"{name} {value} must be a number of at least 0")
 
     def __call__(self, values: list[Tensor]) -> Tensor:
-        """`values` are the inputs of the layers `[n, in]`, as `Network.trace` gives them."""
+        """The penalty, a scalar, for `Network.layer_inputs`, `values` `[n, in]` of each layer."""
         total = Tensor.zeros(1, dtype=values[0].dtype).to(values[0].device).sum()
         for layer, x in zip(self.model.layers, values, strict=False):
-            total = total + self._of_layer(layer, x[:: -(-len(x) // SAMPLES)])
+            total = total + self._of_layer(layer, x[:: -(-len(x) // MAX_SAMPLES)])
         return self.strength * total
 
     def _of_layer(self, layer: Layer, x: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Coordinates in which a network's loss is about equally curved in every direction, for L-BFGS.
+"""Gauss-Newton preconditioner for L-BFGS.
 
-The loss's curvature in the coefficients of an edge is, to Gauss and Newton, the sum over samples of
-`s^2 phi phi^T`, with the basis functions `phi` there and the output's sensitivity `s` to the edge's
-node. If that sum is `L L^T`, the coefficients are `L^-T z` with coordinates `z` in which it is 1.
-Coefficients that few samples decide on are tied to their neighbours, so that changes are continued
-smoothly at the edges of the data. Those that no sample decides on stay what they are: what was
-learned there from other data is not forgotten.
+The Gauss-Newton approximation of the loss's Hessian in the coefficients of an edge is the mean over
+samples of `s^2 phi phi^T`, where `phi` are the basis functions and `s` is the sensitivity of the
+output to the edge's node. With its Cholesky factorization `L L^T`, L-BFGS minimizes over `z = L^T
+coefficients`, in which that Hessian is the identity. A prior on differences of neighboring
+coefficients continues changes smoothly over functions that few samples see. Coefficients of
+functions that are 0 at all samples keep their values: what other data taught them is not forgotten.
 """
 
 from __future__ import annotations
@@ -17,84 +17,91 @@ from tinygrad import Tensor
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import BSpline
-from tinykan.fitting.grids import kan_layers, knots_of
+from tinykan.fitting.grids import kan_layers, knot_vectors
 from tinykan.fitting.least_squares import b_splines
 from tinykan.networks import Network
 from tinykan.tensors import learnable
 
-SAMPLES = 4096  # at most, from which the curvature is taken
-# In units of the mean curvature of a spline's coefficients: of their differences of order `order` +
-# 1, which are 0 for polynomials; and of other bases' coefficients, against sums without an inverse.
+MAX_SAMPLES = 4096  # from which the Hessian is estimated
+# Relative to the mean diagonal of an edge's Hessian: the weight of the squared differences of order
+# `order` + 1 of a spline's coefficients, which are 0 for polynomials; and of the squared
+# coefficients, so that every Hessian has a factorization.
 ROUGHNESS, RIDGE = 1e-3, 1e-10
 
 
-class Coordinates:
-    """The coordinates of the learnable numbers of `model`, side by side in one vector, for inputs
-    like `x` `[n, in]`. Only layers with several functions on an edge have such coordinates: on
-    dense ones they are no better than the weights themselves."""
+class GaussNewtonPreconditioner:
+    """Maps the parameters of `model`, concatenated to one vector, to preconditioned variables `z`,
+    with the Hessian at inputs `x` `[n, in]`. Layers with one function on an edge are left as they
+    are: dense layers did not gain from it."""
 
     def __init__(self, model: Network, x: Tensor) -> None:
-        factors = dict(_factors(model, x[:: -(-len(x) // SAMPLES)].contiguous()))
+        inverses = dict(_inverse_factors(model, x[:: -(-len(x) // MAX_SAMPLES)].contiguous()))
         self._parts, start = [], 0
         for weight in learnable(model):
             end = start + int(weight.numel())
-            if id(weight) in factors:
-                self._parts.append((slice(start, end), factors[id(weight)]))
+            if id(weight) in inverses:
+                self._parts.append((slice(start, end), inverses[id(weight)]))
             start = end
 
-    def of(self, weights: np.ndarray) -> np.ndarray:
-        """The coordinates of the weights."""
-        return self._changed(weights, lambda factor, c: np.linalg.solve(factor.swapaxes(1, 2), c))
+    def from_weights(self, weights: np.ndarray) -> np.ndarray:
+        """`z` from the weights."""
+        return self._mapped(weights, lambda inverse, w: np.linalg.solve(inverse.swapaxes(1, 2), w))
 
-    def weights(self, coordinates: np.ndarray) -> np.ndarray:
-        """The weights at the coordinates."""
-        return self._changed(coordinates, lambda factor, z: factor.swapaxes(1, 2) @ z)
+    def to_weights(self, z: np.ndarray) -> np.ndarray:
+        """The weights from `z`."""
+        return self._mapped(z, lambda inverse, part: inverse.swapaxes(1, 2) @ part)
 
     def gradient(self, gradient: np.ndarray) -> np.ndarray:
-        """The gradient to the coordinates, from that to the weights."""
-        return self._changed(gradient, lambda factor, g: factor @ g)
+        """The gradient with respect to `z`, from that with respect to the weights."""
+        return self._mapped(gradient, lambda inverse, g: inverse @ g)
 
-    def _changed(self, vector: np.ndarray, change: Callable) -> np.ndarray:
-        changed = vector.copy()
-        for part, factor in self._parts:
-            rows = vector[part].reshape(len(factor), factor.shape[1], -1)
-            changed[part] = change(factor, rows).ravel()
-        return changed
+    def _mapped(self, vector: np.ndarray, linear_map: Callable) -> np.ndarray:
+        mapped = vector.copy()
+        for part, inverse in self._parts:
+            rows = vector[part].reshape(len(inverse), inverse.shape[1], -1)
+            mapped[part] = linear_map(inverse, rows).ravel()
+        return mapped
 
 
-def _factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
+def _inverse_factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarray]]:
     """For each tensor `[in, n, out]`, by its id, the inverses `[in, n, n]` of the factors `L`."""
-    inputs, weights = _at_samples(model, x)
-    for number, layer in kan_layers(model):
-        values, weight, basis = inputs[number], weights[number], layer.basis
+    inputs, weights = _inputs_and_sensitivities(model, x)
+    for index, layer in kan_layers(model):
+        values, weight, basis = inputs[index], weights[index], layer.basis
         if basis.n_functions == 1:
             continue
         if isinstance(basis, BSpline):
-            knots = knots_of(basis, layer.in_features)
-            # One input at a time, for these are large.
+            knots = knot_vectors(basis, layer.in_features)
+            # One input at a time, as the values of a basis take much memory.
             pairs = zip(values.T, knots, strict=True)
-            grams = [_gram(b_splines(v[None], k[None], basis.order)[0], weight) for v, k in pairs]
-            steps = np.diff(np.eye(basis.n_functions), basis.order + 1, axis=0)
+            bases = (b_splines(v[None], k[None], basis.order)[0] for v, k in pairs)
+            hessians = [_hessian(phi, weight) for phi in bases]
+            differences = np.diff(np.eye(basis.n_functions), basis.order + 1, axis=0)
         else:
             phi = basis(Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
-            grams = [_gram(phi[:, i], weight) for i in range(layer.in_features)]
-            steps = np.zeros((0, basis.n_functions))
-        yield id(layer.coefficients), np.stack([_inverse(gram, steps) for gram in grams])
+            hessians = [_hessian(phi[:, i], weight) for i in range(layer.in_features)]
+            differences = np.zeros((0, basis.n_functions))
+        yield (
+            id(layer.coefficients),
+            np.stack([_inverse(h, differences) for h in hessians]),
+        )
         none = np.zeros((0, 1))
         if layer.base is not None and layer.base_weight is not None:
             base = ACTIVATIONS[layer.base](Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
-            grams = [_gram(base[:, i : i + 1], weight) for i in range(layer.in_features)]
-            yield id(layer.base_weight), np.stack([_inverse(gram, none) for gram in grams])
+            hessians = [_hessian(base[:, i : i + 1], weight) for i in range(layer.in_features)]
+            yield id(layer.base_weight), np.stack([_inverse(h, none) for h in hessians])
         if layer.bias is not None:
-            yield id(layer.bias), _inverse(_gram(np.ones((len(weight), 1)), weight), none)[None]
+            yield id(layer.bias), _inverse(_hessian(np.ones((len(weight), 1)), weight), none)[None]
 
 
-def _at_samples(model: Network, x: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _inputs_and_sensitivities(
+    model: Network, x: Tensor
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The inputs `[n, in]` of each layer, and the mean squared sensitivity `[n]` of the network's
-    output to what one of the layer's nodes gives to the next."""
+    outputs to the layer's nodes."""
     inputs = model.layer_inputs(x)
     output = model.layers[-1](inputs[-1])
-    # The squares of sums with random signs are, on average, the sums of squares.
+    # The square of a sum with random signs is, in expectation, the sum of squares (Hutchinson).
     signs = np.random.default_rng(0).choice([-1.0, 1.0], output.shape)
     total = (output * Tensor(signs, dtype=output.dtype)).sum()
     slopes = total.gradient(*inputs[1:]) if len(inputs) > 1 else []
@@ -103,18 +110,19 @@ def _at_samples(model: Network, x: Tensor) -> tuple[list[np.ndarray], list[np.nd
     return [v.numpy().astype(np.float64) for v in inputs], [*squares, np.ones(len(x))]
 
 
-def _gram(functions: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The mean over samples of the products of `functions` `[n, functions]`."""
+def _hessian(functions: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The mean over samples of the weighted products of `functions` `[n, functions]`."""
     return functions.T @ (weight[:, None] * functions) / len(functions)
 
 
-def _inverse(gram: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The inverse of the factor of `gram`, with the prior that `steps` `[m, functions]` of the
-    coefficients are small. Functions that are 0 at all samples stay what they are."""
-    power = np.diag(gram)
-    mean, seen = power.mean(), power > 0
-    if not (np.isfinite(gram).all() and mean > 0):
-        return np.eye(len(gram))
-    steps = steps[(steps[:, ~seen] == 0).all(1)]
-    prior = ROUGHNESS * steps.T @ steps + np.diag(np.where(seen, RIDGE, 1.0))
-    return np.linalg.inv(np.linalg.cholesky(gram + mean * prior))
+def _inverse(hessian: np.ndarray, differences: np.ndarray) -> np.ndarray:
+    """The inverse of the Cholesky factor of `hessian`, with a prior that the `differences`
+    `[m, functions]` of the coefficients are small. Functions that are 0 at all samples are left
+    out."""
+    diagonal = np.diag(hessian)
+    mean, seen = diagonal.mean(), diagonal > 0
+    if not (np.isfinite(hessian).all() and mean > 0):
+        return np.eye(len(hessian))
+    differences = differences[(differences[:, ~seen] == 0).all(1)]
+    prior = ROUGHNESS * differences.T @ differences + np.diag(np.where(seen, RIDGE, 1.0))
+    return np.linalg.inv(np.linalg.cholesky(hessian + mean * prior))

@@ -1,6 +1,7 @@
-"""Networks of other libraries: what pykan and efficient-kan saved, read without PyTorch and without
-running what a file may ask for."""
+"""Import of networks that other libraries saved, pykan and efficient-kan: their files are read
+without PyTorch, and nothing in them is executed."""
 
-from tinykan.interop.networks import from_efficient_kan, from_pykan
+from tinykan.interop.efficient_kan import from_efficient_kan
+from tinykan.interop.pykan import from_pykan
 
 __all__ = ["from_efficient_kan", "from_pykan"]

@@ -1,5 +1,5 @@
-"""State_dicts in the files of other libraries, read as NumPy arrays without PyTorch, and without
-running what a file may ask for."""
+"""Restricted readers of other libraries' state_dict files: NumPy arrays without PyTorch, and
+without executing anything that a file contains."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,18 +26,17 @@ State = dict[str, np.ndarray]
 
 
 class _StateReader(pickle.Unpickler):
-    """Reads the pickle of a state_dict as NumPy arrays. A pickle names what is to be called with
-    what; this one can call nothing but the three harmless functions that a state_dict needs. (That
-    of tinygrad 0.13's torch_load can call all of NumPy, which is enough to run any program; and it
-    reads no float64.)"""
+    """Reads the pickle of a state_dict as NumPy arrays. A pickle names functions to call; this
+    reader permits only the three harmless ones that a state_dict needs. (torch_load of tinygrad
+    0.13 permits all of NumPy, which suffices to run any program, and does not read float64.)"""
 
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         self._archive, self._folder = archive, folder
         pickled = archive.read(f"{folder}data.pkl")
-        # The unpickler makes room for as many objects as the highest number of one says.
+        # The unpickler allocates memory for as many objects as the highest index says.
         for opcode, number, _ in pickletools.genops(pickled):
             if opcode.name.endswith("PUT") and (number or 0) > len(pickled):
-                raise UserError(f"it numbers an object {number}, and is of {len(pickled)} bytes")
+                raise UserError(f"it has an object of index {number}, in {len(pickled)} bytes")
         super().__init__(io.BytesIO(pickled))
 
     def find_class(self, module: str, name: str) -> Any:
@@ -63,9 +65,9 @@ class _StateReader(pickle.Unpickler):
     ) -> np.ndarray:
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         lowest = min((offset, *size, *stride))
-        # A view checks nothing, and one of stride 0 can be larger than all memory.
+        # as_strided checks nothing, and with strides of 0 a copy of its view can exceed all memory.
         if lowest < 0 or last >= storage.size or math.prod(size) > storage.size:
-            raise UserError("a tensor that is not within its numbers")
+            raise UserError("a tensor that is not within its storage")
         strides = [step * storage.itemsize for step in stride]
         return np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
 
@@ -81,16 +83,16 @@ def read_torch(content: bytes) -> State:
         if f"{folder}byteorder" in archive.namelist():
             order = archive.read(f"{folder}byteorder").decode()
             lookup("order of bytes", order, {"little": "<"})
-        return checked(_StateReader(archive, folder).load())
+        return as_float64_arrays(_StateReader(archive, folder).load())
 
 
 def read_safetensors(content: bytes) -> State:
-    """The arrays of a safetensors file, from any library."""
-    return checked(unpack_arrays(content))
+    """The arrays of a safetensors file by any library."""
+    return as_float64_arrays(unpack_arrays(content))
 
 
-def checked(state: Any) -> State:
-    """Arrays in float64 by their names."""
+def as_float64_arrays(state: Any) -> State:
+    """The arrays or tensors of a state_dict as float64 arrays; raises UserError for others."""
     if not isinstance(state, dict):
         raise UserError(f"it holds a {type(state).__name__}, not a state_dict")
     arrays = {}
@@ -103,5 +105,23 @@ def checked(state: Any) -> State:
 
 
 def short(value: object) -> str:
-    """In one line of no more than 160 characters."""
+    """`value` as one line of at most 160 characters."""
     return " ".join(str(value).split())[:160]
+
+
+def read_content(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError("no such file")
+    return path.read_bytes()
+
+
+@contextmanager
+def errors_about(what: str | Path) -> Iterator[None]:
+    """A context in which every error becomes a UserError of one line that names the file."""
+    try:
+        yield
+    except Exception as error:  # a damaged file can fail in any of the readers
+        reason = short(error)
+        if not isinstance(error, UserError):
+            reason = f"not a state_dict, or a damaged one ({reason})"
+        raise UserError(f"{what}: {reason}") from None

@@ -1,1 +1,22 @@
-"""Reading what a network has learned: importance, pruning, diagrams, formulas."""
+"""Interpretation of trained networks: attribution scores of edges and nodes, pruning, diagrams,
+symbolic edges, and formulas (KAN paper, arXiv:2404.19756, sec. 2.5; KAN 2.0, arXiv:2408.10205).
+
+Modules that need an extra are imported by name: `tinykan.interpret.diagram` (matplotlib, of the
+`demo` extra), and `candidates`, `symbolification`, `formulas` and `recovery` (SciPy and SymPy, of
+the `interpret` extra).
+"""
+
+from tinykan.interpret.attribution import Attribution, attribution
+from tinykan.interpret.library import LIBRARY, SymbolicFunction
+from tinykan.interpret.pruning import edge_count, prune
+from tinykan.interpret.symbolic import SymbolicLayer
+
+__all__ = [
+    "LIBRARY",
+    "Attribution",
+    "SymbolicFunction",
+    "SymbolicLayer",
+    "attribution",
+    "edge_count",
+    "prune",
+]

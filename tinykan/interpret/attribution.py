@@ -1,9 +1,7 @@
-"""What the edges and nodes of a network contribute to its outputs, and the smaller network without
-those that contribute little."""
+"""Attribution: how much the edges and nodes of a network contribute to its outputs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +15,8 @@ from tinykan.tensors import learnable
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Scores, 0 or more: `edges[k]` `[in, out]` of layer k, and `nodes[k]` `[in]` of the features
-    that it takes; `nodes[-1]` are the network's outputs."""
+    """Scores of 0 or more: `edges[k]` `[in, out]` are those of the edges of layer k, `nodes[k]`
+    `[in]` those of its inputs, and `nodes[-1]` those of the network's outputs."""
 
     edges: tuple[np.ndarray, ...]
     nodes: tuple[np.ndarray, ...]
@@ -27,66 +25,24 @@ class Attribution:
 def attribution(
     model: Network, x: np.ndarray, *, output_scores: np.ndarray | None = None
 ) -> Attribution:
-    """How much each edge and node of `model` varies its outputs over the samples `x` `[n, in]`.
+    """Attribution scores of all edges and nodes of `model`, over the samples `x` `[n, in]`.
 
-    From the outputs backwards (KAN 2.0, arXiv:2408.10205, sec. 4.1): an edge has the share
-    std(edge) / std(sum) in the score of the node that sums it, and a node the sum of the scores of
-    the edges that read it. Outputs begin with `output_scores` `[out]`, by default 1 each; pykan's
-    scores are means over the outputs, these divided by their number.
+    Scores are propagated backwards from the outputs (KAN 2.0, arXiv:2408.10205, sec. 4.1): an edge
+    receives the fraction std(edge) / std(sum) of the score of the node that it leads to, and a node
+    the sum of the scores of its outgoing edges. Outputs start with `output_scores` `[out]`, by
+    default 1 each; pykan's scores are means over the outputs: these, divided by their number.
 
-    Shares add up to 1 or more, as the parts of a sum may cancel. What varies by no more than
-    rounding has score 0. Neglected is what stands between a node's sum and the edges that read it:
-    an activation may flatten the variation that the score follows, and a norm makes each feature
-    depend on its neighbours. With an encoding, nodes[0] are the encoded features. Takes memory for
-    n * in * out numbers of the largest layer: some thousand samples are enough.
+    The fractions of a node add up to 1 or more, as the terms of a sum may cancel. Edges and nodes
+    that vary by no more than rounding have score 0. Activations and norms between a node's sum and
+    its outgoing edges are neglected: an activation may flatten the variation on which the score is
+    based, and a norm makes each feature depend on the others. With an encoding, nodes[0] are the
+    encoded features. Memory is needed for n * in * out values of the largest layer: a few thousand
+    samples are enough.
 
-    Raises UserError unless `x` is 2 or more rows of finite numbers, on which the network is finite.
+    Raises UserError unless `x` has 2 or more rows of finite numbers, and the network is finite on
+    them.
     """
-    return _attribution(_observe(model, x), _output_scores(model, output_scores))
-
-
-def prune(
-    model: Network, x: np.ndarray, *, node_threshold: float = 1e-2, edge_threshold: float = 3e-2
-) -> Network:
-    """A smaller network without the hidden nodes and the edges whose attribution over `x` `[n, in]`
-    is below the thresholds (0 or more; pykan's defaults). `model` is left as it is.
-
-    The rule for nodes is KAN 2.0's. It holds a node against one number where the first paper
-    (arXiv:2404.19756, sec. 2.5.1) asks for a strong edge on either side of it, and finds the same
-    nodes: one that hardly varies, and one that is hardly read, both have outgoing edges of low
-    score. Nodes are cut out of the arrays; edges become 0 in their layer's mask. Nodes that this
-    leaves without edges on one side go too, unless `node_threshold` is 0. Inputs, outputs, and one
-    node of every hidden layer stay. Networks with a norm keep all nodes, as it ties each to the
-    others.
-
-    The mean over `x` of what is removed goes to the bias of the next layer, which is made if there
-    is none: outputs change by the variation of the removed parts alone. The defaults suit narrow
-    networks. The wider a layer the smaller each share, and as shares add up to more than 1, scores
-    grow towards the inputs: for wide and deep networks look at the attribution first.
-
-    Raises UserError as `attribution` does, for thresholds that are no numbers of 0 or more, and for
-    symbolic edges.
-    """
-    for name, value in (("node_threshold", node_threshold), ("edge_threshold", edge_threshold)):
-        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            raise UserError(f"{name} {value!r} must be a number of 0 or more")
-    seen = _observe(model, x)
-    scores = _attribution(seen, np.ones(model.out_features))
-    before = [layer.live_edges() for layer in model.layers]
-    live = [b & (s >= edge_threshold) for b, s in zip(before, scores.edges, strict=True)]
-    kept = [np.ones(len(nodes), dtype=bool) for nodes in scores.nodes]
-    if node_threshold > 0 and model.norm is None:
-        _remove_nodes(kept, live, scores.nodes, node_threshold)
-    layers = [
-        layer.pruned(kept[k], kept[k + 1], live[k], (seen[k].mean * (before[k] & ~live[k])).sum(0))
-        for k, layer in enumerate(model.layers)
-    ]
-    return Network(layers, model.activation, model.encoding, model.norm)
-
-
-def edge_count(model: Network) -> int:
-    """The number of edges that are there: a measure of what `prune` removed."""
-    return sum(int(layer.live_edges().sum()) for layer in model.layers)
+    return backpropagated(edge_statistics(model, x), _output_scores(model, output_scores))
 
 
 def checked_samples(model: Network, x: np.ndarray) -> Tensor:
@@ -107,17 +63,18 @@ def checked_samples(model: Network, x: np.ndarray) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """What a layer did on the samples: its edges' means and deviations `[in, out]`, and the
-    deviations of their sums `[out]`."""
+class EdgeStatistics:
+    """The means and standard deviations `[in, out]` of a layer's edges over samples, and the
+    standard deviations `[out]` of their sums."""
 
     mean: np.ndarray
     deviation: np.ndarray
     sum_deviation: np.ndarray
 
 
-def _observe(model: Network, x: np.ndarray) -> list[_Seen]:
-    seen = []
+def edge_statistics(model: Network, x: np.ndarray) -> list[EdgeStatistics]:
+    """The statistics of each layer at samples `x` `[n, in]` of the network's inputs."""
+    statistics = []
     for number, (layer, values) in enumerate(
         zip(model.layers, model.layer_inputs(checked_samples(model, x)), strict=True), 1
     ):
@@ -128,14 +85,14 @@ def _observe(model: Network, x: np.ndarray) -> list[_Seen]:
         rounding = 4 * np.finfo(edges.dtype).eps
         sums = edges.sum(axis=1, dtype=np.float64)
         deviation, sum_deviation = edges.std(axis=0, dtype=np.float64), sums.std(axis=0)
-        seen.append(
-            _Seen(
+        statistics.append(
+            EdgeStatistics(
                 edges.mean(axis=0, dtype=np.float64),
                 np.where(deviation > rounding * size, deviation, 0.0),
                 np.where(sum_deviation > rounding * size.sum(axis=0), sum_deviation, 0.0),
             )
         )
-    return seen
+    return statistics
 
 
 def _output_scores(model: Network, given: np.ndarray | None) -> np.ndarray:
@@ -147,36 +104,13 @@ def _output_scores(model: Network, given: np.ndarray | None) -> np.ndarray:
     return scores
 
 
-def _attribution(seen: Sequence[_Seen], output_scores: np.ndarray) -> Attribution:
+def backpropagated(statistics: Sequence[EdgeStatistics], output_scores: np.ndarray) -> Attribution:
+    """The scores that follow from those of the outputs `[out]`."""
     edges: list[np.ndarray] = []
     nodes = [output_scores]
-    for layer in reversed(seen):
-        varies = layer.sum_deviation > 0
-        share = np.where(varies, layer.deviation / np.where(varies, layer.sum_deviation, 1.0), 0.0)
-        edges.append(share * nodes[-1])
+    for layer in reversed(statistics):
+        varies, total = layer.sum_deviation > 0, layer.sum_deviation
+        fraction = np.where(varies, layer.deviation / np.where(varies, total, 1.0), 0.0)
+        edges.append(fraction * nodes[-1])
         nodes.append(edges[-1].sum(axis=1))
     return Attribution(tuple(reversed(edges)), tuple(reversed(nodes)))
-
-
-def _remove_nodes(
-    kept: list[np.ndarray],
-    live: list[np.ndarray],
-    scores: Sequence[np.ndarray],
-    threshold: float,
-) -> None:
-    """Strikes hidden nodes of low score out of `kept`, and their edges out of `live`; then nodes
-    that vary no more, and nodes that are read no more."""
-    hidden = range(1, len(kept) - 1)
-    for k in hidden:
-        kept[k] = scores[k] >= threshold
-        kept[k][scores[k].argmax()] = True
-    for k in hidden:
-        live[k - 1] &= kept[k - 1][:, None] & kept[k]
-        kept[k] &= live[k - 1].any(axis=0)
-    for k in reversed(hidden):
-        live[k] &= kept[k][:, None] & kept[k + 1]
-        kept[k] &= live[k].any(axis=1)
-        live[k - 1] &= kept[k]
-    # A path that broke leaves nothing but the bias of the outputs, and layers need some node.
-    for k in hidden:
-        kept[k][scores[k].argmax()] |= not kept[k].any()

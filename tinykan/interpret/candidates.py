@@ -1,10 +1,9 @@
-"""Which function of the library a sampled curve is, and with which affine numbers (needs SciPy, of
-the `interpret` extra).
+"""Fits of the functions of the library to a sampled curve (needs SciPy, of the `interpret` extra).
 
-Of c f(a x + b) + d the numbers c and d follow from a and b by linear least squares. So a and b
-alone are searched for, on a grid first and from its best places by Gauss-Newton steps (variable
-projection: Golub and Pereyra 1973). Where f leaves one of them without effect, as in (a x + b)^2,
-there is one to search for.
+In c f(a x + b) + d, the parameters c and d follow from a and b by linear least squares. Only a and
+b are searched for, first on a grid, then by nonlinear least squares from its best points (variable
+projection: Golub and Pereyra 1973). Where one of them is redundant, as in (a x + b)^2, the search
+has one dimension.
 """
 
 from __future__ import annotations
@@ -15,31 +14,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, lookup, need
 from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.symbolic import Affine
 
-try:
-    from scipy.optimize import least_squares
-except ImportError:
-    raise UserError(
-        "symbolic fits need SciPy; install it with: pip install 'tinykan[interpret]'"
-    ) from None
+optimize = need("scipy.optimize", extra="interpret", purpose="fitting symbolic functions")
 
-Affine = tuple[float, float, float, float]
-
-GRID_SAMPLES, FIT_SAMPLES = 200, 2000  # at most so many points of a curve are looked at
-STARTS = 4  # best places of the grid from which a fit goes on
-# Among good fits, one more unit of complexity must divide 1 - R^2 by 8: edges that were trained are
-# not quite the line or parabola that they mean. Below 10^-6 all are equally good.
+GRID_SAMPLES, FIT_SAMPLES = 200, 2000  # points of a curve, at most, on the grid and in a fit
+STARTS = 4  # best points of the grid from which fits start
+# Among good fits, one more unit of complexity must divide 1 - R^2 by 8: trained edges are not
+# exactly the line or parabola that they approximate. Below 10^-6 all are equally good.
 BITS, EQUALLY_GOOD = 3, 1e-6
-BAD = 5  # and among bad ones, it must explain a fifth more of the variance
-CONSTANT = 1e-6  # a curve is constant if its spread is below this part of its size
+BAD = 5  # among bad fits, one more unit must explain another fifth of the variance
+CONSTANT = 1e-6  # a curve is constant if its range is below this fraction of its magnitude
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The function `name` of LIBRARY in c f(a x + b) + d, with `affine` = (a, b, c, d), and how
-    well it fits: `r2` is 1 - (mean squared error) / variance."""
+    """A fit of c f(a x + b) + d to a curve: the function's `name` in LIBRARY, `affine` = (a, b, c,
+    d), and the coefficient of determination `r2`, 1 - (mean squared error) / variance."""
 
     name: str
     affine: Affine
@@ -51,30 +44,31 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """Lower is better: complexity, and what is left unexplained, mostly its logarithm."""
-        left = 1 - min(self.r2, 1.0)
-        return self.complexity + math.log2(left + EQUALLY_GOOD) / BITS + BAD * left
+        """Lower is better: the complexity plus a penalty on the unexplained variance."""
+        unexplained = 1 - min(self.r2, 1.0)
+        return self.complexity + math.log2(unexplained + EQUALLY_GOOD) / BITS + BAD * unexplained
 
 
 @dataclass(frozen=True)
 class Search:
-    """Where a and b are looked for: `starts` `[m, k]` and bounds `[k]` of k numbers from which
-    `numbers` computes a and b, for an x from -1 to 1."""
+    """A search space for a and b, for x from -1 to 1: grid points `starts` `[m, k]` and bounds
+    `[k]` of k variables, from which `parameters` computes a and b."""
 
     starts: np.ndarray
     low: Sequence[float] | np.ndarray
     high: Sequence[float] | np.ndarray
-    numbers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    parameters: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def candidates(
     x: np.ndarray, y: np.ndarray, library: Sequence[str] | None = None
 ) -> list[Candidate]:
-    """The functions that are defined at all of `x` `[n]`, fitted to `y` `[n]`, the best first.
+    """Fits of the functions of `library` (default: all of LIBRARY) that are defined at all of `x`
+    `[n]` to `y` `[n]`, the best first.
 
-    A curve that is constant has one candidate, 0. No function is fitted with more numbers than
-    would leave one point over. Raises UserError for a curve, not constant, of less than three
-    different x, and for a name that LIBRARY lacks.
+    A constant curve has one candidate, 0. Functions with as many parameters as there are different
+    x, or more, are left out. Raises UserError for a curve that is not constant with fewer than
+    three different x, and for a name that is not in LIBRARY.
     """
     names = list(LIBRARY) if library is None else list(library)
     for name in names:
@@ -93,8 +87,8 @@ def is_constant(y: np.ndarray) -> bool:
 
 
 def fit_function(name: str, x: np.ndarray, y: np.ndarray) -> Candidate | None:
-    """One function of LIBRARY fitted to `y` `[n]` at `x` `[n]`, or None if it is defined nowhere
-    near, or has too many numbers for so few points."""
+    """The fit of one function of LIBRARY to `y` `[n]` at `x` `[n]`, or None if it is not defined
+    there, or has too many parameters for so few points."""
     function = lookup("function", name, LIBRARY)
     order = np.argsort(x, kind="stable")
     x, y = x[order].astype(np.float64), y[order].astype(np.float64)
@@ -125,19 +119,19 @@ def _searched(
     few: tuple[np.ndarray, np.ndarray],
     many: tuple[np.ndarray, np.ndarray],
 ) -> tuple[float, float]:
-    """The best a and b: on the grid by `few` samples (z, y), then by `many`."""
+    """The best a and b: on the grid, by `few` samples (z, y), then by fits to `many`."""
 
     def residuals(theta: np.ndarray, samples: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        a, b = search.numbers(theta)
+        a, b = search.parameters(theta)
         with np.errstate(all="ignore"):
             left = _projected(f(a[..., None] * samples[0] + b[..., None]), samples[1])[2]
-        # As bad as a number can be and still be squared.
+        # The worst that can still be squared without overflow.
         return np.where(np.isfinite(left), left, 1e100)
 
     errors = np.square(residuals(search.starts, few)).sum(-1)
     best, lowest = search.starts[errors.argmin()], np.inf
     for start in search.starts[np.argsort(errors)[:STARTS]] if len(search.low) else ():
-        fit = least_squares(
+        fit = optimize.least_squares(
             residuals, start, bounds=(search.low, search.high), args=(many,),
             x_scale="jac", ftol=1e-12, xtol=1e-12, gtol=1e-12, max_nfev=60,
         )  # fmt: skip
@@ -145,16 +139,16 @@ def _searched(
             best, lowest = fit.x, fit.cost
         if lowest <= 1e-12 * len(many[1]):
             break
-    a, b = search.numbers(best)
+    a, b = search.parameters(best)
     return float(a), float(b)
 
 
 def _projected(values: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """c, d and the residual `[..., n]` of the least squares fit of y `[n]` by c values + d."""
-    centerd, wanted = values - values.mean(-1, keepdims=True), y - y.mean()
-    power = np.square(centerd).sum(-1)
-    c = (centerd * wanted).sum(-1) / np.where(power > 0, power, 1.0)
-    return c, y.mean() - c * values.mean(-1), wanted - c[..., None] * centerd
+    """c, d and the residual `[..., n]` of the least-squares fit of c * values + d to y `[n]`."""
+    centered, wanted = values - values.mean(-1, keepdims=True), y - y.mean()
+    power = np.square(centered).sum(-1)
+    c = (centered * wanted).sum(-1) / np.where(power > 0, power, 1.0)
+    return c, y.mean() - c * values.mean(-1), wanted - c[..., None] * centered
 
 
 def _thinned(n: int, most: int) -> np.ndarray:
@@ -163,8 +157,8 @@ def _thinned(n: int, most: int) -> np.ndarray:
 
 
 def _search(kind: str, different: int) -> Search:
-    """Where the functions of a kind are looked for, by `different` samples. Left out is where f is
-    nearly a line or a parabola: c f and d would be large and cancel each other."""
+    """The search space of the functions of a kind, for `different` values of x. Regions in which f
+    is nearly a line or a parabola are excluded: c f and d would be large and cancel each other."""
     spread = np.sinh(np.linspace(-3, 3, 40)) / np.sinh(3)  # from -1 to 1, denser around 0
     match kind:
         case "nothing":
@@ -175,15 +169,15 @@ def _search(kind: str, different: int) -> Search:
             return _single(np.linspace(-0.99, 0.99, 40), lambda t: (np.ones_like(t), t))
         case "rate":
             return _single(20 * spread, lambda t: (t + np.copysign(0.1, t), np.zeros_like(t)))
-        # 1 - w x with |w| < 1 is positive at all samples, and can be as near 0 as there are zeros
-        # in 1 - |w|. A root or a logarithm may begin at a sample; a pole has to keep away.
+        # 1 - w x with |w| < 1 is positive at all samples, and the closer |w| is to 1, the closer it
+        # comes to 0. A root or a logarithm may start at a sample; a pole must keep a distance.
         case "edge" | "pole":
             end = 8.0 if kind == "edge" else 4.5
             return _single(
                 np.linspace(-end, end, 40),
                 lambda t: (-np.tanh(t + np.copysign(0.1, t)), np.ones_like(t)),
             )
-        case "place":  # how steep it is, and where its middle
+        case "place":  # slope and center
             starts = _pairs(np.linspace(math.log(0.2), math.log(50), 18), np.linspace(-2, 2, 25))
             return Search(
                 starts,
@@ -191,12 +185,12 @@ def _search(kind: str, different: int) -> Search:
                 starts.max(0),
                 lambda t: (np.exp(t[..., 0]), -np.exp(t[..., 0]) * t[..., 1]),
             )
-        case "wave":  # of no more half waves than every fourth sample
+        case "wave":  # at most one half wave for every four samples
             highest = max(0.4, min(40.0, math.pi / 8 * different))
             starts = _pairs(np.arange(0.3, highest, 0.4), np.arange(6) * math.pi / 6)
             bounds = (0.2, -2 * math.pi), (highest, 2 * math.pi)
             return Search(starts, *bounds, lambda t: (t[..., 0], t[..., 1]))
-        case "branch":  # how far it reaches between two poles, and how near to either
+        case "branch":  # the width of its part between two poles, and its distance to either
             end = math.pi / 2 - 0.01
             starts = _pairs(np.linspace(0.2, end, 16), np.linspace(-1, 1, 16))
             return Search(
@@ -209,9 +203,9 @@ def _search(kind: str, different: int) -> Search:
 
 
 def _single(
-    starts: np.ndarray, numbers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    starts: np.ndarray, parameters: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 ) -> Search:
-    return Search(starts[:, None], starts[:1], starts[-1:], lambda t: numbers(t[..., 0]))
+    return Search(starts[:, None], starts[:1], starts[-1:], lambda t: parameters(t[..., 0]))
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -1,40 +1,42 @@
-"""The diagram of a network: a dot for each node, and on each edge the function that it learned
-(needs matplotlib, the `demo` extra)."""
+"""Network diagrams: a dot for each node, and on each edge a plot of the function that it learned
+(needs matplotlib, of the `demo` extra)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan.errors import UserError
-from tinykan.interpret.attribution import attribution, checked_samples, edge_count
+from tinykan.errors import UserError, need
+from tinykan.interpret.attribution import attribution, checked_samples
+from tinykan.interpret.pruning import edge_count
 from tinykan.layers import Layer
 from tinykan.networks import Network
 from tinykan.tensors import learnable
 
-try:
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import LineCollection, PatchCollection
-    from matplotlib.colors import to_rgba
-    from matplotlib.figure import Figure
-    from matplotlib.patches import FancyBboxPatch
-except ImportError:
-    raise UserError(
-        "figures need matplotlib; install it with: pip install 'tinykan[demo]'"
-    ) from None
 
-MOST = 400  # edges
-POINTS, BEND = 96, 64  # of a curve, and of a line
+
+def _matplotlib(module: str) -> Any:
+    return need(f"matplotlib.{module}", extra="demo", purpose="drawing a diagram")
+
+
+collections, patches = _matplotlib("collections"), _matplotlib("patches")
+to_rgba, Figure = _matplotlib("colors").to_rgba, _matplotlib("figure").Figure
+FigureCanvasAgg = _matplotlib("backends.backend_agg").FigureCanvasAgg
+
+MAX_EDGES = 400
+CURVE_POINTS, LINE_POINTS = 96, 64
 SUFFIXES = (".png", ".svg", ".pdf")
 INK, CURVE, QUIET = "#333333", "#d1495b", "#777777"
-FAINTEST = 0.15  # the opacity of an edge that contributes nothing
-LARGEST = 0.8  # inches, the side of a panel
-ONE_ROW = 16  # panels; of more, every second one may stand higher, to be larger
+MIN_OPACITY = 0.15  # of an edge that contributes nothing
+MAX_PANEL = 0.8  # inches, the side of a panel
+ONE_ROW = 16  # panels; of more, every second one may be placed higher, to be larger
 
 
 def save_diagram(
@@ -48,11 +50,11 @@ def save_diagram(
 ) -> None:
     """Draws `model` as the KAN paper does (arXiv:2404.19756, fig. 2.4) into a .png, .svg or .pdf.
 
-    Inputs are below, outputs above. A panel is an edge: its function, from its least to its
-    greatest value, over the range that its input takes on the samples `x` `[n, in_features]`. The
-    larger its attribution beside the largest of its layer, the darker it is. Removed edges are left
-    out. With an encoding, the inputs are the encoded features. What stands on the hidden nodes is
-    written beside them.
+    Inputs are at the bottom, outputs at the top. Each panel plots the function of an edge, scaled
+    to its minimum and maximum, over the range of its input on the samples `x` `[n, in_features]`.
+    Its opacity shows its attribution score relative to the largest of its layer. Pruned edges are
+    omitted. With an encoding, the inputs are the encoded features. The activation and the norm are
+    written beside the hidden nodes.
 
     Raises UserError as `attribution` does, for more than 400 edges or nodes in a row, a wrong
     number of names, and a file that cannot be written.
@@ -61,8 +63,10 @@ def save_diagram(
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: a diagram is a file of {', '.join(SUFFIXES)}")
     nodes = [model.layers[0].in_features, *(layer.out_features for layer in model.layers)]
-    if (count := max(edge_count(model), *nodes)) > MOST:
-        raise UserError(f"a diagram of {count} edges, or nodes side by side: {MOST} can be drawn")
+    if (count := max(edge_count(model), *nodes)) > MAX_EDGES:
+        raise UserError(
+            f"a diagram of {count} edges, or nodes side by side: {MAX_EDGES} can be drawn"
+        )
     names = (
         _checked("input", input_names, nodes[0]),
         _checked("output", output_names, nodes[-1]),
@@ -77,7 +81,7 @@ def save_diagram(
     for number, (layer, pairs) in enumerate(zip(model.layers, edges, strict=True)):
         chosen = tuple(pairs.T)
         score = scores[number][chosen]
-        opacity = FAINTEST + (1 - FAINTEST) * (score / max(score.max(initial=0), 1e-12))
+        opacity = MIN_OPACITY + (1 - MIN_OPACITY) * (score / max(score.max(initial=0), 1e-12))
         _draw_edges(axis, layout, number, _curves(layer, values[number])[chosen], opacity)
     _draw_nodes(axis, layout, model)
     _write_names(axis, layout, names, "x" if model.encoding is None else "f", title)
@@ -89,12 +93,12 @@ def save_diagram(
 
 
 class _Layout:
-    """Where everything is, in inches, for `nodes` in each level and `edges[k]` `[n, 2]`, pairs of
-    an input and an output, between two of them."""
+    """The positions of everything, in inches, for the number of `nodes` in each level, and for
+    `edges[k]` `[n, 2]`, pairs of an input and an output, between two levels."""
 
     def __init__(self, nodes: list[int], edges: list[np.ndarray]) -> None:
         most = max(1, *map(len, edges))
-        least = float(np.clip(9 / most, 0.36, LARGEST))  # the side of the smallest panels
+        least = float(np.clip(9 / most, 0.36, MAX_PANEL))  # the side of the smallest panels
         across = max(1.6, most * least * (1.3 if most <= ONE_ROW else 0.72), 0.5 * max(nodes))
         margin = 0.15 * least  # half of the space between panels
         self.edges, self.width = edges, across + 2 * margin
@@ -118,8 +122,8 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Band:
-    """The panels of a layer: their side, their centers `[n, 2]`, and the heights between which they
-    stand."""
+    """The panels of a layer: their side, their centers `[n, 2]`, and the heights of their lower and
+    upper ends."""
 
     side: float
     centers: np.ndarray
@@ -128,11 +132,11 @@ class _Band:
 
     @classmethod
     def of(cls, columns: np.ndarray, across: float, least: float, low: float) -> _Band:
-        """Panels in `columns`, of a side of `least` or more, above `low` on a width of `across`."""
+        """Panels in `columns`, of side `least` or more, above `low` on a width of `across`."""
         count = len(columns)
         pitch = across / max(count, 1)
         rows = 1 if count <= ONE_ROW or pitch > 1.3 * least else 2
-        side = max(least, min(LARGEST, pitch / (1.3 if rows == 1 else 0.72)))
+        side = max(least, min(MAX_PANEL, pitch / (1.3 if rows == 1 else 0.72)))
         heights = low + side * (0.5 + 1.25 * (np.arange(count) % rows))
         return cls(side, _placed(columns, heights), low, low + side * (1.25 * rows - 0.25))
 
@@ -142,15 +146,15 @@ def _placed(across: np.ndarray, up: np.ndarray | float) -> np.ndarray:
 
 
 def _fan(distances: np.ndarray) -> float:
-    """The height that lines need which go `distances` sideways: in less, those to far panels would
-    be all but level."""
+    """The height for lines that span the horizontal `distances`: with less, those to distant panels
+    would be almost level."""
     return float(min(0.4 + 0.16 * np.abs(distances).max(initial=1.0), 6.0))
 
 
 def _curves(layer: Layer, values: np.ndarray) -> np.ndarray:
-    """Every edge's function over the range of `values` `[n, in]`, from -1 to 1, and 0 where it is
-    constant but for rounding `[in, out, POINTS]`."""
-    x = np.linspace(values.min(axis=0), values.max(axis=0), POINTS).astype(values.dtype)
+    """Every edge's function over the range of `values` `[n, in]`, scaled to [-1, 1], or 0 if it is
+    constant up to rounding: `[in, out, CURVE_POINTS]`."""
+    x = np.linspace(values.min(axis=0), values.max(axis=0), CURVE_POINTS).astype(values.dtype)
     curves = layer.edges(Tensor(x).to(learnable(layer)[0].device)).numpy().astype(np.float64)
     low, high = curves.min(axis=0), curves.max(axis=0)
     varies = high - low > 1e-5 * np.abs(curves).max(axis=0)
@@ -161,10 +165,10 @@ def _curves(layer: Layer, values: np.ndarray) -> np.ndarray:
 def _draw_edges(
     axis: Axes, layout: _Layout, number: int, curves: np.ndarray, opacity: np.ndarray
 ) -> None:
-    """The edges of layer `number`, with `curves` `[n, POINTS]` and `opacity` `[n]`; the stronger
-    over the weaker."""
+    """Draws the edges of layer `number`, with `curves` `[n, CURVE_POINTS]` and `opacity` `[n]`, in
+    order of increasing opacity."""
     band = layout.bands[number]
-    side, ticks = band.side, np.linspace(-0.38, 0.38, POINTS)
+    side, ticks = band.side, np.linspace(-0.38, 0.38, CURVE_POINTS)
     lines, panels, drawn, inks, reds = [], [], [], [], []
     for index in np.argsort(opacity, kind="stable"):
         start, end = layout.edges[number][index]
@@ -176,28 +180,32 @@ def _draw_edges(
         reds.append(to_rgba(CURVE, opacity[index]))
         corner = (x - 0.46 * side, y - 0.46 * side)
         rounded = f"round,pad=0,rounding_size={0.08 * side}"
-        panels.append(FancyBboxPatch(corner, 0.92 * side, 0.92 * side, boxstyle=rounded))
+        panels.append(patches.FancyBboxPatch(corner, 0.92 * side, 0.92 * side, boxstyle=rounded))
         drawn.append(np.stack([x + side * ticks, y + 0.36 * side * curves[index]], axis=-1))
     thickness = float(np.clip(2.2 * side, 0.9, 1.6))
     axis.add_collection(
-        LineCollection(lines, colors=np.repeat(inks, 2, axis=0), linewidths=thickness, zorder=1)
+        collections.LineCollection(
+            lines, colors=np.repeat(inks, 2, axis=0), linewidths=thickness, zorder=1
+        )
     )
     axis.add_collection(
-        PatchCollection(
+        collections.PatchCollection(
             panels, facecolors="white", edgecolors=inks, linewidths=0.7 * thickness, zorder=2
         )
     )
     axis.add_collection(
-        LineCollection(drawn, colors=reds, linewidths=1.2 * thickness, capstyle="round", zorder=3)
+        collections.LineCollection(
+            drawn, colors=reds, linewidths=1.2 * thickness, capstyle="round", zorder=3
+        )
     )
 
 
 def _bend(node: Sequence[float], panel: Sequence[float]) -> np.ndarray:
-    """A line `[BEND, 2]` that leaves `node` aslant, so that lines fan out, and arrives upright, so
-    that it passes between the panels of a lower row."""
+    """A Bezier curve `[LINE_POINTS, 2]` that leaves `node` at an angle, so that lines fan out, and
+    arrives vertically, so that it passes between the panels of a lower row."""
     (x0, y0), (x1, y1) = node, panel
     controls = [(x0, y0), (x0 + 0.3 * (x1 - x0), y0 + 0.3 * (y1 - y0)), (x1, (y0 + y1) / 2), panel]
-    t = np.linspace(0, 1, BEND)[:, None]
+    t = np.linspace(0, 1, LINE_POINTS)[:, None]
     weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
     return weights @ np.array(controls)
 
@@ -219,7 +227,7 @@ def _write_names(
     letter: str,
     title: str | None,
 ) -> None:
-    """Inputs' names below, outputs' above, on end where they are longer than there is room."""
+    """Draws the names of inputs below and of outputs above, rotated where space is too small."""
     tall = 0.0
     for given, level, sign, symbol in (
         (names[0], layout.nodes[0], -1, letter),

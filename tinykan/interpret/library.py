@@ -1,4 +1,4 @@
-"""The functions that formulas are made of, in the forms they are needed in."""
+"""The symbolic library: the functions that formulas are composed of."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tinygrad import Tensor
 
 from tinykan.activations import ACTIVATIONS, Activation, bounded, cosine, exponential, sine
 
-# How near a pole, or the end of the domain, the tensor forms come: beyond they are constant, so
-# that a training step which leads out of the domain does not end the training with NaN.
+# The closest that tensor forms come to a pole or to the end of the domain: beyond, they are
+# constant, so that a training step out of the domain does not end the training with NaN.
 NEAREST = 1e-12
 
 
 @dataclass(frozen=True)
 class SymbolicFunction:
-    """A function f of one variable in the three forms it is needed in.
+    """A function f of one variable: on tensors, on arrays, and as text for SymPy.
 
-    `simplest(a, b)` gives `(a', b', factor, shift)` with f(a x + b) = factor f(a' x + b') + shift
-    and as few of a' and b' other than 1 and 0 as f allows. `search` says how candidates.py looks
-    for a and b. The greater `complexity`, the better a fit must be to be preferred.
+    `simplest(a, b)` returns `(a', b', factor, shift)` with f(a x + b) = factor f(a' x + b') + shift
+    and as many as possible of a' = 1 and b' = 0. `search` names the search space of a and b in
+    candidates.py. The higher the `complexity`, the better a fit must be to be preferred.
     """
 
     tensor: Callable[[Tensor], Tensor]  # differentiable once
@@ -56,7 +56,7 @@ def _scaled_log(a: float, b: float) -> tuple[float, float, float, float]:
 
 
 def _scaled_exp(a: float, b: float) -> tuple[float, float, float, float]:
-    # Beyond, the factor and what it multiplies would leave the range of float32.
+    # Beyond, the factor and its cofactor would leave the range of float32.
     return (a, 0.0, math.exp(b), 0.0) if abs(b) <= 20 else (a, b, 1.0, 0.0)
 
 
@@ -70,14 +70,14 @@ def _even(a: float, b: float) -> tuple[float, float, float, float]:
 
 
 def _turned(a: float, b: float) -> tuple[float, float, float, float]:
-    """For the sine: a phase from -pi/2 to pi/2."""
+    """For the sine: a phase between -pi/2 and pi/2."""
     a, b, sign, _ = _odd(a, b)
     half_turns = math.floor(b / math.pi + 0.5)
     return a, b - half_turns * math.pi, sign * (-1) ** half_turns, 0.0
 
 
 def _away(x: Tensor) -> Tensor:
-    # Written, like what follows, so that NaN stays NaN: a comparison with NaN is false.
+    # Like the functions below, it keeps NaN: a comparison with NaN is false.
     return (x.abs() < NEAREST).where(NEAREST, x)
 
 
@@ -86,7 +86,7 @@ def _inside(x: Tensor) -> Tensor:
 
 
 def _arctan(x: Tensor) -> Tensor:
-    # The angle is halved three times; then twelve terms of its series are exact in float64.
+    # The angle is halved three times; twelve terms of the series are then exact in float64.
     y = bounded(x, 1e9)
     for _ in range(3):
         y = y / (1 + (1 + y * y).sqrt())
@@ -104,7 +104,7 @@ def _gaussian(x: Tensor) -> Tensor:
     return exponential(-(x * x))
 
 
-# A cosine is a sine, and a sigmoid a tanh, with other affine numbers.
+# A cosine is a sine with other affine parameters, and a sigmoid a tanh.
 LIBRARY: dict[str, SymbolicFunction] = {
     "0": SymbolicFunction(
         Activation(lambda x: x.const_like(0.0), lambda x: x.const_like(0.0)),

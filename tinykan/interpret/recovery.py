@@ -1,4 +1,5 @@
-"""From data to a formula: a network is made sparse, reduced for as long as it fits, and read."""
+"""Formula recovery: a network is trained to be sparse, pruned for as long as it fits, and made
+symbolic (needs SciPy and SymPy, of the `interpret` extra)."""
 
 from __future__ import annotations
 
@@ -13,20 +14,23 @@ import numpy as np
 from tinykan.basis import BSpline
 from tinykan.errors import UserError
 from tinykan.fitting.penalties import Regularization
-from tinykan.interpret.attribution import attribution, edge_count, prune
-from tinykan.interpret.formulas import auto_symbolic, expanded, fix_symbolic, formula, straightened
-from tinykan.interpret.symbolic import SymbolicLayer
+from tinykan.interpret.attribution import attribution
+from tinykan.interpret.formulas import expanded, formula
+from tinykan.interpret.pruning import edge_count, prune
+from tinykan.interpret.symbolic import symbolic_edges
+from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, straightened
 from tinykan.networks import KAN, Network, widths_text
 from tinykan.training import Sampler, batches, fit
 
 if TYPE_CHECKING:
     import sympy
 
-# Penalties in units of the targets' deviation: the strongest under which a network still fits.
+# Penalties relative to the targets' standard deviation, from the strongest on: the first under
+# which the network fits is used.
 STRENGTHS = (0.03, 0.01, 0.003, 0.001)
-FITS = 1e-3  # of the targets' variance: a loss at which splines fit
-EXACT = 1e-8  # and one at which a formula does
-# Libraries from the simplest on: the first in which there is a formula that fits is the answer.
+FITS = 1e-3  # a loss at which splines fit, relative to the targets' variance
+EXACT = 1e-8  # and one at which a formula is exact
+# Libraries from the simplest on: the first with a formula that fits gives the result.
 LIBRARIES: tuple[list[str] | None, ...] = (
     ["x", "x^2"],
     ["x", "x^2", "x^3", "sqrt", "exp", "log", "sin"],
@@ -36,7 +40,7 @@ LIBRARIES: tuple[list[str] | None, ...] = (
 
 @dataclass(frozen=True)
 class Recovered:
-    """A formula, and the networks that led to it: trained, reduced, and with symbolic edges."""
+    """A formula for each output, and the networks that it was derived from."""
 
     formula: list[sympy.Expr]
     loss: float  # mean squared error of the symbolic network
@@ -54,14 +58,15 @@ def recover(
     seed: int = 0,
     input_names: Sequence[str] | None = None,
     digits: int = 3,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Recovered:
-    """Looks for formulas of `x` `[n, in]` that give `y` `[n, out]`, with a network of one layer of
-    `hidden` nodes, in the way of the KAN paper (arXiv:2404.19756, sec. 2.5): sparse training,
-    pruning, symbolic edges, and training of their numbers. `say` is told of every stage.
+    """Searches for formulas of `x` `[n, in]` for `y` `[n, out]` with a network of one layer of
+    `hidden` nodes, by the procedure of the KAN paper (arXiv:2404.19756, sec. 2.5): training with a
+    sparsity penalty, pruning, symbolification, and training of the affine parameters. `log`
+    receives a line after each stage.
 
-    The formulas are the best that was found, whether `exact` or not. Raises UserError if the
-    network does not even fit with splines.
+    Returns the best formulas found, whether `exact` or not. Raises UserError for constant targets,
+    and if the network does not fit even with splines.
     """
     sample, deviation = batches(x, y), float(np.std(y))
     if deviation == 0:
@@ -81,7 +86,7 @@ def recover(
         )
         reduced = prune(trained, x, node_threshold=0.03, edge_threshold=0.03)
         loss = _refit(reduced, sample)
-        say(
+        log(
             f"trained with penalty {strength:g}: loss {history.losses[-1]:.1e}, "
             f"{edge_count(reduced)} of {edge_count(trained)} edges left, then {loss:.1e}"
         )
@@ -91,9 +96,9 @@ def recover(
         raise UserError(
             f"{hidden} hidden nodes do not fit: loss {loss:.2g} of a variance of {variance:.2g}"
         )
-    reduced = _reduce(reduced, x, sample, loss, FITS * variance, say)
+    reduced = _reduce(reduced, x, sample, loss, FITS * variance, log)
     best: tuple[float, Network] | None = None
-    # All edges at once, which is quick; or one by one, the others making up for what it changed.
+    # All edges at once, which is fast; or one by one, while the others adapt to each change.
     for at_once, library in itertools.product((True, False), LIBRARIES):
         if at_once:
             symbolic, _ = auto_symbolic(reduced, x, library=library)
@@ -103,9 +108,9 @@ def recover(
         if fitted >= EXACT * variance:
             symbolic = straightened(symbolic, x)
             fitted = _fitted(symbolic, sample)
-        layers = (layer for layer in symbolic.layers if isinstance(layer, SymbolicLayer))
-        names = [name for layer in layers for *_, name in layer.functions]
-        say(f"edges {', '.join(names)}{'' if at_once else ', one by one'}: loss {fitted:.1e}")
+        edges = (edge for layer in symbolic.layers for edge in symbolic_edges(layer).values())
+        names = [name for name, _ in edges]
+        log(f"edges {', '.join(names)}{'' if at_once else ', one by one'}: loss {fitted:.1e}")
         if best is None or fitted < best[0]:
             best = fitted, symbolic
         if fitted < EXACT * variance:
@@ -122,17 +127,17 @@ def _reduce(
     sample: Sampler,
     loss: float,
     enough: float,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Network:
-    """`model` without hidden nodes, the least important first, for as long as it then fits as it
-    did before, with `loss`, or well `enough`."""
+    """`model` with hidden nodes removed, the least important first, for as long as it then fits as
+    well as before, with `loss`, or well `enough`."""
     while min(layer.out_features for layer in model.layers[:-1]) > 1:
         least = min(float(nodes.min()) for nodes in attribution(model, x).nodes[1:-1])
         smaller = prune(model, x, node_threshold=np.nextafter(least, np.inf), edge_threshold=0)
         fitted = _refit(smaller, sample)
         kept = fitted <= max(3 * loss, enough)
         verdict = "goes on" if kept else "does not fit"
-        say(f"{widths_text(smaller.widths)}: loss {fitted:.1e}, {verdict}")
+        log(f"{widths_text(smaller.widths)}: loss {fitted:.1e}, {verdict}")
         if not kept:
             break
         model, loss = smaller, fitted
@@ -142,7 +147,7 @@ def _reduce(
 def _one_by_one(
     model: Network, x: np.ndarray, sample: Sampler, library: list[str] | None
 ) -> Network:
-    """The edge that is most like a function first; splines then adapt to what it has become."""
+    """Replaces the edge with the best fit first; the remaining splines then adapt to it."""
     while True:
         _, choices = auto_symbolic(model, x, library=library, minimum_r2=math.inf)  # suggestions
         if not choices:
@@ -158,5 +163,5 @@ def _refit(model: Network, sample: Sampler) -> float:
 
 
 def _fitted(model: Network, sample: Sampler) -> float:
-    """The loss after training the numbers of symbolic edges."""
+    """The loss after training the parameters of symbolic edges."""
     return fit(model, sample, steps=0, lbfgs=500, progress=False).losses[-1]

@@ -1,4 +1,4 @@
-"""Layers some of whose edges are functions with a name (KAN paper, arXiv:2404.19756, 2.5.1)."""
+"""Layers with symbolic edges (KAN paper, arXiv:2404.19756, sec. 2.5.1)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from tinykan.interpret.library import LIBRARY
 from tinykan.layers import LAYERS, KANLayer, Layer
 from tinykan.tensors import like
 
+Affine = tuple[float, float, float, float]  # a, b, c, d of c f(a x + b) + d
+
 
 class SymbolicLayer:
-    """A layer some of whose edges are functions of LIBRARY with four learnable numbers each:
+    """A layer some of whose edges are functions of LIBRARY with four affine parameters each:
 
         y[o] = layer(x)[o] + sum_i (c f(a x[i] + b) + d)   over the symbolic edges from i to o
 
-    `functions` lists those edges as (i, o, name), at most one for each i and o; `affine`
+    `functions` lists the symbolic edges as (i, o, name), at most one for each i and o; `affine`
     `[len(functions), 4]` has their a, b, c, d, by default 1, 0, 1, 0. The other edges are those of
-    `layer`, of which a copy is kept without the symbolic ones. If none is left, the copy keeps its
-    bias alone.
+    `layer`, of which a copy without the symbolic edges is kept; if no other edge is left, only its
+    bias. Raises UserError for an unknown function, for edges outside the layer or listed twice, and
+    for affine parameters of another shape.
 
     >>> SymbolicLayer(KANLayer(2, 1), [(0, 0, "sin")])(Tensor.zeros(5, 2)).shape
     (5, 1)
@@ -41,7 +44,7 @@ class SymbolicLayer:
         affine = np.tile([1.0, 0.0, 1.0, 0.0], (len(functions), 1)) if affine is None else affine
         if not functions or np.shape(affine) != (len(functions), 4):
             raise UserError(
-                f"{len(functions)} functions and affine numbers of shape {np.shape(affine)}: "
+                f"{len(functions)} functions and affine parameters of shape {np.shape(affine)}: "
                 "each function, at least one, has four"
             )
         symbolic = np.zeros((self.in_features, self.out_features), dtype=bool)
@@ -53,7 +56,7 @@ class SymbolicLayer:
                     f"{self.out_features} outputs has one function for each at most"
                 )
             symbolic[i, o] = True
-        # Those of one name stand together: they are computed at once.
+        # Functions of one name are adjacent: they are computed together.
         order = sorted(range(len(functions)), key=lambda n: list(LIBRARY).index(functions[n][2]))
         self.functions = [(functions[n][0], functions[n][1], functions[n][2]) for n in order]
         self.affine = like(layer.coefficients, np.asarray(affine)[order])
@@ -79,7 +82,7 @@ class SymbolicLayer:
         return rest + Tensor.stack(*rows, dim=-2)
 
     def outside(self, x: Tensor) -> Tensor:
-        """The share of the entries of `x` outside the grid, of those which splines look at."""
+        """The fraction of the entries of `x` outside the grid, over inputs that splines use."""
         outside = self.layer.basis.outside(x).cast(x.dtype)
         return Tensor.stack(*(outside[..., i] for i in self._on_splines)).mean()
 
@@ -115,7 +118,7 @@ class SymbolicLayer:
         return f"SymbolicLayer({self.layer!r}, {self.functions})"
 
     def _values(self, x: Tensor) -> list[tuple[tuple[int, int, str], Tensor]]:
-        """Each symbolic edge, and its function at `x`, `[...]`."""
+        """Each symbolic edge, and the values `[...]` of its function at `x` `[..., in]`."""
         result, start = [], 0
         for name, group in groupby(self.functions, key=lambda function: function[2]):
             edges = list(group)
@@ -132,8 +135,35 @@ LAYERS["SymbolicLayer"] = SymbolicLayer
 Kind = TypeVar("Kind", bound=Layer)
 
 
+def symbolic_edges(layer: Layer) -> dict[tuple[int, int], tuple[str, Affine]]:
+    """The name and the affine parameters of every symbolic edge (i, o) of a layer."""
+    if not isinstance(layer, SymbolicLayer):
+        return {}
+    rows = layer.affine.numpy().astype(np.float64).tolist()
+    return {
+        (i, o): (name, (a, b, c, d))
+        for (i, o, name), (a, b, c, d) in zip(layer.functions, rows, strict=True)
+    }
+
+
+def nonzero_edges(layer: Layer) -> np.ndarray:
+    """Which edges of a layer exist, Boolean `[in, out]`: symbolic ones, and others that are neither
+    masked nor identically 0."""
+    live, inner = layer.live_edges(), layer.on_basis
+    if inner is not None:
+        weights = np.abs(inner.coefficients.numpy()).max(1)
+        if inner.spline_weight is not None:
+            weights = weights * np.abs(inner.spline_weight.numpy())
+        if inner.base_weight is not None:
+            weights = weights + np.abs(inner.base_weight.numpy())
+        live &= weights > 0
+    for i, o in symbolic_edges(layer):
+        live[i, o] = True
+    return live
+
+
 def copied(layer: Kind) -> Kind:
-    """The same layer with parameters of its own."""
+    """A copy of the layer with parameters of its own."""
     twin = copy.copy(layer)
     for name, value in vars(layer).items():
         if isinstance(value, Tensor) and value.is_param:
@@ -144,14 +174,15 @@ def copied(layer: Kind) -> Kind:
 
 
 def with_mask(layer: KANLayer, mask: np.ndarray) -> KANLayer:
-    """A copy of `layer` with the edges of `mask` `[in, out]` alone."""
+    """A copy of `layer` with only the edges of `mask`, Boolean `[in, out]`."""
     twin = copied(layer)
     twin.mask = like(layer.coefficients, mask).is_param_(False)
     return twin
 
 
 def _without(layer: KANLayer, edges: np.ndarray) -> KANLayer:
-    """A copy without some edges `[in, out]`; with none left, the cheapest layer with its bias."""
+    """A copy without the given edges, Boolean `[in, out]`; if none is left, the cheapest layer with
+    the same bias."""
     left = layer.live_edges() & ~edges
     if left.any():
         return with_mask(layer, left)

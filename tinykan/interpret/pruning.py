@@ -1,0 +1,81 @@
+"""Pruning: a smaller network without the edges and nodes that contribute little."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinykan.errors import UserError
+from tinykan.interpret.attribution import backpropagated, edge_statistics
+from tinykan.networks import Network
+
+
+def prune(
+    model: Network, x: np.ndarray, *, node_threshold: float = 1e-2, edge_threshold: float = 3e-2
+) -> Network:
+    """A smaller network without the hidden nodes and edges whose attribution score over `x`
+    `[n, in]` is below the thresholds (0 or more; pykan's defaults). `model` is not changed.
+
+    Nodes are judged as in KAN 2.0 (arXiv:2408.10205), by one score, where the first paper
+    (arXiv:2404.19756, sec. 2.5.1) requires a strong edge on either side. Both remove the same
+    nodes: one that hardly varies and one that is hardly used both have outgoing edges of low score.
+    Nodes are cut out of the arrays; edges become 0 in their layer's mask. Nodes that are left
+    without edges on one side are removed too, unless `node_threshold` is 0. Inputs, outputs, and
+    one node of every hidden layer remain. Networks with a norm keep all nodes, as it makes each
+    depend on the others.
+
+    The mean over `x` of what is removed is added to the bias of the layer, which is created if
+    there is none, so that outputs change only by the variation of the removed parts. The default
+    thresholds suit narrow networks. The wider a layer, the smaller each score; and as fractions add
+    up to more than 1, scores grow towards the inputs: inspect the attribution of wide and deep
+    networks first.
+
+    Raises UserError as `attribution` does, for thresholds that are not numbers of 0 or more, and
+    for symbolic edges.
+    """
+    for name, value in (("node_threshold", node_threshold), ("edge_threshold", edge_threshold)):
+        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise UserError(f"{name} {value!r} must be a number of 0 or more")
+    statistics = edge_statistics(model, x)
+    scores = backpropagated(statistics, np.ones(model.out_features))
+    before = [layer.live_edges() for layer in model.layers]
+    live = [b & (s >= edge_threshold) for b, s in zip(before, scores.edges, strict=True)]
+    kept = [np.ones(len(nodes), dtype=bool) for nodes in scores.nodes]
+    if node_threshold > 0 and model.norm is None:
+        _remove_nodes(kept, live, scores.nodes, node_threshold)
+    layers = []
+    for k, layer in enumerate(model.layers):
+        shift = (statistics[k].mean * (before[k] & ~live[k])).sum(axis=0)
+        layers.append(layer.pruned(kept[k], kept[k + 1], live[k], shift))
+    return Network(layers, model.activation, model.encoding, model.norm)
+
+
+def edge_count(model: Network) -> int:
+    """The number of live edges of all layers: those that are neither masked nor pruned."""
+    return sum(int(layer.live_edges().sum()) for layer in model.layers)
+
+
+def _remove_nodes(
+    kept: list[np.ndarray],
+    live: list[np.ndarray],
+    scores: Sequence[np.ndarray],
+    threshold: float,
+) -> None:
+    """Removes hidden nodes of low score from `kept`, and their edges from `live`; then nodes that
+    no longer have incoming or outgoing edges."""
+    hidden = range(1, len(kept) - 1)
+    for k in hidden:
+        kept[k] = scores[k] >= threshold
+        kept[k][scores[k].argmax()] = True
+    for k in hidden:
+        live[k - 1] &= kept[k - 1][:, None] & kept[k]
+        kept[k] &= live[k - 1].any(axis=0)
+    for k in reversed(hidden):
+        live[k] &= kept[k][:, None] & kept[k + 1]
+        kept[k] &= live[k].any(axis=1)
+        live[k - 1] &= kept[k]
+    # Where no path is left from inputs to outputs only biases matter, but layers need a node.
+    for k in hidden:
+        kept[k][scores[k].argmax()] |= not kept[k].any()
