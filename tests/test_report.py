@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
@@ -450,6 +452,18 @@ def test_committed_results_can_be_read(folder):
     assert results.planned == len(results.cells) and results.name == folder.name
     assert results.study_file == folder.with_suffix(".toml").read_text()
     assert len(StudyResults(results).failed) == 0 and results.target_picture
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_a_missing_extra_is_named_when_a_report_is_asked_for(missing):
+    program = (
+        f"import sys\nsys.modules[{missing!r}] = sys.modules['optuna'] = None\n"
+        "import tinykan.studies\ntry:\n    import tinykan.studies.report\n"
+        "except tinykan.UserError as error:\n    print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    install = "install it with: pip install 'tinykan[study]'"
+    assert result.stdout == f"a report needs {missing}; {install}\n", result.stderr
 
 
 def test_the_script(script, results, tmp_path):

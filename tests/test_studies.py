@@ -1,4 +1,4 @@
-"""Studies: their cells, the queue that workers share, and what is left after an end of any kind."""
+"""Studies: their cells, the queue that workers share, and recovery after interruptions."""
 
 from __future__ import annotations
 

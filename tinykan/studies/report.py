@@ -179,7 +179,7 @@ def _costs(study: StudyResults) -> list[Figure]:
             f"cost-{cost}",
             figures.draw_cost(study, groups, cost),
             f"Mean {study.score} of each arm against {name}; the values are in the tables above.",
-            f"Mean {study.score} and its standard deviation against {name}. The grey line is the "
+            f"Mean {study.score} and its standard deviation against {name}. The gray line is the "
             "Pareto front; joined points are of one arm.",
         )
         for cost, name in costs.items()

@@ -11,7 +11,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +124,10 @@ def results(study: Study, queue: Queue, command: str) -> Results:
     """All that is known of the study; `command` reproduces it."""
     found, shown = [], set()
     for cell, record in known_cells(study, queue):
-        result = _cell_result(cell, record)
         # One seed's reconstruction is enough for an arm and condition.
         kind = (cell.arm, cell.config["steps"], cell.config["parameters"])
-        if kind in shown or cell.phase == "search":
-            result = replace(result, picture=None)
-        elif result.picture:
+        result = _cell_result(cell, record, cell.phase == "final" and kind not in shown)
+        if result.picture:
             shown.add(kind)
         found.append(result)
     scores, target = study.task.baseline, study.task.picture(study.task.target)
@@ -188,7 +185,7 @@ def _score(record: Record) -> float | None:
     return record.result["score"] if record.result else None
 
 
-def _cell_result(cell: Cell, record: Record) -> CellResult:
+def _cell_result(cell: Cell, record: Record, with_picture: bool) -> CellResult:
     known = {
         "key": cell.key,
         "arm": cell.arm,
@@ -200,7 +197,9 @@ def _cell_result(cell: Cell, record: Record) -> CellResult:
         "attempts": record.attempts,
         "config": cell.config,
     }
-    return cell_from(known | (record.result or {}), f"cell {cell.key}")
+    outcome = record.result or {}
+    picture = outcome.get("picture") if with_picture else None
+    return cell_from({**known, **outcome, "picture": picture}, f"cell {cell.key}")
 
 
 def _pixels(picture: np.ndarray) -> np.ndarray:
