@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from tinykan import device
-from tinykan.checkpoint import write_atomically
 from tinykan.runs.command_line import device_option, option, run
 from tinykan.runs.interruption import Stopped
 from tinykan.studies.queue import Queue
 from tinykan.studies.report import write_report
+from tinykan.studies.results import read_results, write_results
 from tinykan.studies.study import Study
 from tinykan.studies.worker import describe, results, work
 
 
 @dataclass(kw_only=True)
 class Config:
-    """Runs the cells of a study that are not done yet, and writes its report. Any number of these
-    commands may work on one study: in several shells, or on several machines with one --storage.
-    Interrupted, it goes on where it was."""
+    """Runs the cells of a study that are not complete yet, and writes its report. Several workers
+    can run one study concurrently: in several shells, or on several machines with one --storage.
+    After an interruption, run the same command again to continue."""
 
-    study: str = option(MISSING, "the study, as docs/studies/seed.toml", positional=True)
+    study: str = option(MISSING, "the study, as docs/studies/slices.toml", positional=True)
     storage: str | None = option(
         None, "database URL, as postgresql+psycopg://... (default: SQLite in runs/STUDY)"
     )
-    steps: int | None = option(None, "at most N steps in every run, to try a study", minimum=1)
+    steps: int | None = option(None, "at most N steps in every run, to try out a study", minimum=1)
     retry: bool = option(False, "try failed cells again")
-    list: bool = option(False, "print the cells that are known, and end")
+    list: bool = option(False, "print the known cells and exit")
     out: str | None = option(
         None, "folder for the report (default: beside the study file; with --steps in runs)"
     )
@@ -43,7 +42,7 @@ def main(config: Config) -> None:
     if config.list:
         for cell in study.cells(lambda cell: None):
             print(cell.key, describe(study, cell))
-        print(f"{study.planned} cells with those that the search leads to")
+        print(f"{study.planned} cells, including those that depend on the search")
         return
     runs = Path("runs") / study.name
     out = Path(config.out or (runs if config.steps else study.path.with_suffix("")))
@@ -51,19 +50,17 @@ def main(config: Config) -> None:
     if config.retry:
         queue.forgive()
     print(device.summary())
-    # What a reader would have to type to have the same.
+    # The command that reproduces the study.
     shown = [f"--steps {config.steps}"] if config.steps else []
     command = " ".join(["python scripts/ablate.py", shlex.quote(config.study), *shown])
     try:
         work(study, queue, runs / "cells", lambda line: print(line, flush=True))
     except Stopped as error:
-        error.args = ("stopped; the same command goes on",)
+        error.args = ("stopped; run the same command again to continue",)
         raise
     finally:
-        found = results(study, queue, command)
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
-        write_report(found, out)
+        write_results(results(study, queue, command), out)
+        write_report(read_results(out), out)
         print(f"report in {out / 'report.html'}", file=sys.stderr)
 
 

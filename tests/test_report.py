@@ -1,4 +1,4 @@
-"""The page of a study: its numbers against ones counted by hand, and that it is sound HTML."""
+"""Reports of studies: their numbers against ones computed by hand, and that the HTML is sound."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from tinykan import UserError
 from tinykan.studies import pictures
-from tinykan.studies.page import Page
-from tinykan.studies.report import build_page, write_report
-from tinykan.studies.statistics import Condition, Study, pooled_deviation
+from tinykan.studies.report import Report, build_report, write_report
+from tinykan.studies.results import decode, read_results, results_from, write_results
+from tinykan.studies.statistics import Condition, StudyResults, pooled_deviation
 
 HOSTILE = 'b<i>&"$x_1$|*'
 VOID = {"meta", "img", "br"}
@@ -70,7 +74,7 @@ def study(cells: list[dict], **changes) -> dict:
         "title": "Is a & b <better>?",
         "question": "A question with <tags> & signs.",
         "notes": "",
-        "protocol": "P1",
+        "protocol": "slices",
         "command": "python scripts/ablate.py studies/test.toml",
         "study_file": "name = '<test>'  # ``` in it",
         "score": "mse",
@@ -151,12 +155,12 @@ class Reader(HTMLParser):
 
 
 @cache
-def _built(results: str) -> Page:
-    return build_page(json.loads(results))
+def _built(results: str) -> Report:
+    return build_report(results_from(json.loads(results)))
 
 
-def built(results: dict) -> Page:
-    """The same study is asked for often, and its figures take seconds."""
+def built(results: dict) -> Report:
+    """Cached, since the figures take seconds."""
     return _built(json.dumps(results))
 
 
@@ -175,15 +179,15 @@ def test_the_ranking_has_mean_deviation_and_ties(results):
     # 5.1 - 3 against sqrt((2 + 15.86) / 4) = 2.11 just ties; 10 - 3 against sqrt(4 / 3) does not.
     assert [row["to the best"] for row in rows] == ["best", "1.70 × ≈", "3.33 ×", "–"]
     assert [row["seeds"] for row in rows] == ["3", "3", "2", "0 of 1"]
-    assert [row["rates tried"] for row in rows] == ["3", "2", "–", "–"]
-    assert rows[0]["learnable numbers"] == "9,900 (−1.0 %)"
-    assert rows[0]["seconds"] == "11.0" and rows[0]["rate, schedule"] == "0.01, cosine"
+    assert [row["learning rates tried"] for row in rows] == ["3", "2", "–", "–"]
+    assert rows[0]["parameters"] == "9,900 (−1.0 %)"
+    assert rows[0]["seconds"] == "11.0" and rows[0]["learning rate, schedule"] == "0.01, cosine"
     psnr = -10 * np.log10(np.array([2e-4, 3e-4, 4e-4]) / 4)
     assert rows[0]["psnr"] == f"{psnr.mean():.2f} ± {psnr.std(ddof=1):.2f}"
 
 
 def test_arms_are_compared_within_a_condition_only(results):
-    found = Study(results)
+    found = StudyResults(results_from(results))
     arms = {condition: [g.arm for g in groups] for condition, groups in found.scored.items()}
     assert arms == {
         Condition(4000, 10000): ["a", "c"],
@@ -194,7 +198,7 @@ def test_arms_are_compared_within_a_condition_only(results):
     # One seed each: twice the error, but nobody knows how much of it is chance.
     rows = table(results, "4,000 steps, 10,000 parameters")
     assert [row["to the best"] for row in rows] == ["best", "2.00 × ?"]
-    assert "With one seed each the spread is not known" in built(results).html()
+    assert "With one seed each the spread is unknown" in built(results).html()
 
 
 def test_a_tie_is_no_win_and_a_win_is_one():
@@ -252,7 +256,7 @@ def test_the_search_shows_every_rate_and_its_limits(results):
     html = built(results).html()
     assert html.count("<td><strong>2.00</strong></td>") == 2  # the chosen ones
     assert "beyond which a better one may lie: b&lt;i&gt;" in html  # 0.01 is its lowest
-    assert "The effort differs: from 0 to 3 runs" in html
+    assert "The effort differs: an arm&#39;s search took from 0 to 3 runs" in html
 
 
 def test_a_search_over_more_than_the_rate_has_a_row_for_each():
@@ -318,12 +322,12 @@ def test_the_html_is_sound_and_needs_nothing_else(results):
     assert not tags & {"script", "link", "iframe", "object", "i"}  # i is in the hostile name
     for tag, name, value in page.attributes:
         if name in ("src", "href"):
-            assert (tag, value[:22]) == ("img", "data:image/png;base64,")
+            assert (tag, value[:23]) == ("img", "data:image/webp;base64,")
         assert name != "alt" or len(value) > 20
     assert not re.search(r"url\(|@import", html)
     assert html.count("<img") == html.count(" alt=") > 8
     assert html.count("<th ") == len(re.findall('<th scope="(?:row|col)"', html))
-    assert "Is a &amp; b &lt;better&gt;?" in html and "name = &#x27;&lt;test&gt;" in html
+    assert "Is a &amp; b &lt;better&gt;?" in html and "name = &#39;&lt;test&gt;" in html
 
 
 def test_notes_are_markdown_and_nothing_more():
@@ -337,25 +341,25 @@ def test_notes_are_markdown_and_nothing_more():
     assert notes in built(study([], notes=notes)).markdown()
 
 
-def test_markdown_escapes_and_names_pictures_that_exist(results, tmp_path):
-    write_report(results, tmp_path / "new")
+def test_markdown_escapes_and_names_images_that_exist(results, tmp_path):
+    write_report(results_from(results), tmp_path / "new")
     text = (tmp_path / "new" / "README.md").read_text()
     assert text.startswith("# Is a \\& b \\<better\\>?\n")
     assert r"| b\<i\>\&" in text and r"\|\* |" in text
     assert "````\nname = '<test>'  # ``` in it\n````" in text
-    named = re.findall(r"^!\[.*\]\((.*?\.png)\)$", text, re.MULTILINE)
+    named = re.findall(r'^<img src="([\w-]+\.webp)" width="\d+" alt="[^"<>]{20,}">$', text, re.M)
+    assert len(named) == text.count("<img") > 8
     files = {path.name for path in (tmp_path / "new").iterdir()}
-    assert len(named) > 8 and files == {*named, "README.md", "report.html"}
+    assert files == {*named, "README.md", "report.html"}
     for name in named:
-        with Image.open(tmp_path / "new" / name) as picture:
-            assert np.asarray(picture.convert("L")).std() > 1
+        assert decode((tmp_path / "new" / name).read_bytes()).std() > 1
     for row in re.findall(r"^\| .*", text, re.MULTILINE):
         assert row.endswith(" |")
 
 
 def test_the_same_results_give_the_same_bytes(results, tmp_path):
     for folder in ("one", "two"):
-        write_report(json.loads(json.dumps(results)), tmp_path / folder)
+        write_report(results_from(json.loads(json.dumps(results))), tmp_path / folder)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
@@ -363,13 +367,14 @@ def test_the_same_results_give_the_same_bytes(results, tmp_path):
 def test_error_maps_share_a_scale_and_captions_have_numbers(results):
     html = built(results).html()
     assert f"mean error {6 / 255:.2%}" in html and f"mean error {30 / 255:.2%}" in html
-    error = pictures.errors(pictures.decode(png(TARGET + 6), "a"), np.stack([TARGET] * 3, axis=-1))
+    error = pictures.errors(np.stack([TARGET + 6] * 3, axis=-1), np.stack([TARGET] * 3, axis=-1))
     assert error == pytest.approx(6 / 255)
     assert pictures.common_limit([error, 5 * error]) == pytest.approx(30 / 255)
-    with Image.open(io.BytesIO(pictures.pair(np.zeros((8, 8, 3), np.uint8), error, 1.0))) as pair:
-        assert pair.size == (808, 400)  # of 8 pixels, 50 times as large, with a gap
-        left, right = (np.asarray(pair)[200, x].astype(int) for x in (200, 600))
-        assert left.max() == 0 and 0 < right.max() < 40  # black, and the dark end of the scale
+    dark, bright = (decode(pictures.error_map(error, limit)) for limit in (1.0, 6 / 255))
+    assert dark.shape == bright.shape == (8, 8, 3)
+    assert 0 < dark.max() < 40 and bright.mean() > 200  # the two ends of the scale
+    assert pictures.shown_size(TARGET) == (296, 296)  # 37 times as large
+    assert pictures.shown_size(np.zeros((300, 600))) == (300, 150)
     other = study([cell("a", 1e-4, picture=png(np.zeros((4, 4))))], target_picture=png(TARGET))
     assert "mean error" not in built(other).html()  # the sizes differ
 
@@ -379,7 +384,7 @@ def test_error_maps_share_a_scale_and_captions_have_numbers(results):
 )
 def test_a_study_that_has_barely_begun_is_reported(cells, tmp_path):
     cells = [c | {"config": c["config"] | {"lr": None}} for c in cells]
-    write_report(study(cells, planned=5), tmp_path)
+    write_report(results_from(study(cells, planned=5)), tmp_path)
     assert "No final run is complete yet." in (tmp_path / "README.md").read_text()
     assert Reader((tmp_path / "report.html").read_text())
 
@@ -402,17 +407,63 @@ def broken(change) -> dict:
         (lambda r: r["cells"][0].update(curve=[[1, 2]]), r"\[1, 2\] on its curve is not"),
         (lambda r: r["cells"][0].update(picture="AAAA"), "not a PNG in base64"),
         (lambda r: r.update(target_picture="é"), "picture of the target is not a PNG"),
+        (lambda r: r.update(target_picture="a.webp"), "picture of the target is no image .*a.webp"),
+        (lambda r: r.update(target_picture="../a.webp"), "not a file beside results.json"),
         (lambda r: r.update(baseline={"label": "b"}), "the baseline has scores None"),
         (lambda r: r["cells"].append(7), "cell 1 is 7, not a table"),
     ],
 )
-def test_results_that_are_none_end_in_one_line(change, message, tmp_path):
-    results = broken(change)
-    if "target" in message:
-        results["cells"][0]["picture"] = png(TARGET)
+def test_invalid_results_are_reported_in_one_line(change, message, tmp_path):
     with pytest.raises(UserError, match=message) as caught:
-        write_report(results, tmp_path / "out")
+        write_report(results_from(broken(change), tmp_path), tmp_path / "out")
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_results_are_written_compactly_and_read_again(results, tmp_path):
+    results["cells"][5]["curve"] = [[i, 1 / 3, i / 7] for i in range(1, 1001)]
+    results["cells"][0]["curve"] = results["cells"][5]["curve"]
+    before = results_from(results)
+    write_results(before, tmp_path)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert (tmp_path / "results.json").read_text().count("\n") == 1
+    assert content["target_picture"] == "target.webp"
+    pictures_there = {c["picture"] for c in content["cells"]} - {None} | {"target.webp"}
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", *pictures_there}
+    assert len(pictures_there) == 3
+    after = read_results(tmp_path)
+    assert (decode(after.target_picture) == TARGET[..., None]).all()
+    assert (decode(after.cells[5].picture) == TARGET[..., None] + 30).all()
+    searched, final = after.cells[0].curve, after.cells[5].curve
+    assert (len(searched), len(final)) == (21, 101)
+    for curve in (searched, final):
+        assert curve[0] == [1, 0.33333, 0.14286] and curve[-1] == [1000, 0.33333, 142.86]
+    # All else is as it was, and so is what is written again.
+    for a, b in zip(before.cells, after.cells, strict=True):
+        assert replace(a, curve=None) == replace(b, curve=None)
+    assert replace(before, cells=[]) == replace(after, cells=[])
+    write_results(after, tmp_path / "again")
+    for path in tmp_path.glob("*.*"):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "docs" / "studies").glob("*/")), ids=str)
+def test_committed_results_can_be_read(folder):
+    results = read_results(folder)
+    assert results.planned == len(results.cells) and results.name == folder.name
+    assert results.study_file == folder.with_suffix(".toml").read_text()
+    assert len(StudyResults(results).failed) == 0 and results.target_picture
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_a_missing_extra_is_named_when_a_report_is_asked_for(missing):
+    program = (
+        f"import sys\nsys.modules[{missing!r}] = sys.modules['optuna'] = None\n"
+        "import tinykan.studies\ntry:\n    import tinykan.studies.report\n"
+        "except tinykan.UserError as error:\n    print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    install = "install it with: pip install 'tinykan[study]'"
+    assert result.stdout == f"a report needs {missing}; {install}\n", result.stderr
 
 
 def test_the_script(script, results, tmp_path):
@@ -431,15 +482,31 @@ def test_the_script(script, results, tmp_path):
     assert "the folder with results.json" in script("report.py", "--help").stdout
 
 
-def test_a_report_leaves_no_pictures_of_the_one_before(results, tmp_path):
+def test_a_report_leaves_no_images_of_the_one_before(results, tmp_path):
     (tmp_path / "mine.png").write_bytes(b"")
-    write_report(results, tmp_path)
+    write_report(results_from(results), tmp_path)
     before = {path.name for path in tmp_path.iterdir()}
     for entry in results["cells"]:
         entry["arm"] = entry["arm"].replace("c", "renamed")
     results["cells"][8]["picture"] = None
-    write_report(results, tmp_path)
+    write_report(results_from(results), tmp_path)
     after = {path.name for path in tmp_path.iterdir()}
-    assert len(before - after) == 1 and "mine.png" in after
-    names = set(re.findall(r"([\w-]+\.png)", (tmp_path / "README.md").read_text()))
+    gone = before - after
+    assert {name.split("-")[0] for name in gone} == {"picture", "errors"} and len(gone) == 2
+    names = set(re.findall(r'src="([\w-]+\.webp)"', (tmp_path / "README.md").read_text()))
     assert after == names | {"mine.png", "README.md", "report.html"}
+
+
+def test_images_of_the_former_format_are_deleted_and_pictures_of_the_results_kept(
+    results, tmp_path
+):
+    for name in ("scores-1.png", "picture-x.webp"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "README.md").write_text("![a](scores-1.png)\n<img src=\"picture-x.webp\" alt='b'>")
+    results["cells"][0]["picture"] = png(TARGET)  # of a search: no report shows it
+    write_results(results_from(results), tmp_path)
+    write_report(read_results(tmp_path), tmp_path)
+    write_report(read_results(tmp_path), tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert not names & {"scores-1.png", "picture-x.webp"}
+    assert read_results(tmp_path).cells[0].picture_file in names

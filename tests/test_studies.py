@@ -1,4 +1,4 @@
-"""Studies: their cells, the queue that workers share, and what is left after an end of any kind."""
+"""Studies: their cells, the queue that workers share, and recovery after interruptions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ import pytest
 from conftest import ROOT
 
 from tinykan import UserError
+from tinykan.runs.presets import task_from
 from tinykan.runs.run import CHECKPOINT, PREVIOUS
 from tinykan.studies.queue import DEATHS, Queue
-from tinykan.studies.study import Study, expand
+from tinykan.studies.results import read_results
+from tinykan.studies.study import Cell, Study, expand
 from tinykan.studies.worker import known_cells, run_cell
+from tinykan.tasks.benchmarks import BENCHMARKS
 
 TINY = """
 title = "A tiny study"
@@ -116,6 +119,27 @@ def test_keys_tell_configurations_and_data_apart(study):
     short = study(steps=4)
     assert {c.config["steps"] for c in short.cells(lambda cell: 1.0)} == {4}
     assert short.name == "tiny-4-steps"
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("activation", 133), ("held-out", 42), ("image", 80), ("slices", 124)]
+)
+def test_keys_of_committed_results_stay(name, count):
+    """Databases and folders of those runs stay valid. (The study of grids is older than this form
+    of keys.)"""
+    results = read_results(ROOT / "docs" / "studies" / name)
+    digest = task_from(results.protocol).digest
+    cells = [Cell(c.arm, c.phase, c.config, digest) for c in results.cells]
+    assert [cell.key for cell in cells] == [c.key for c in results.cells]
+    assert len(cells) == count
+    assert {c.config["task"] for c in cells} == {results.protocol} <= set(BENCHMARKS)
+
+
+def test_keys_do_not_change_with_the_names_of_options():
+    config = {"task": "slices", "model": "tanh", "lr": 0.01, "encoding": "octaves"}
+    former = {**config, "task": "P1", "encoding": "seed"}
+    keys = {Cell("a", "final", c, "0123").key for c in (config, former)}
+    assert keys == {"d73e65eb8b017e0e"}
 
 
 def test_factors_and_ranges():

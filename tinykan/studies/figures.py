@@ -1,30 +1,26 @@
-"""A study's figures (matplotlib, the `demo` extra), each as the bytes of a PNG with two pixels for
-each that it is to be wide. An arm has the same color, line and marker in all of them."""
+"""The charts of a report, in WebP with two pixels for each CSS pixel. An arm has the same color,
+line and marker in all of them."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from tinykan.errors import UserError
-from tinykan.studies.statistics import Condition, Group, Study, deviation
+from tinykan.errors import need
+from tinykan.studies.results import lossless
+from tinykan.studies.statistics import Condition, Group, StudyResults, deviation
 
-try:
-    import matplotlib
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-except ImportError:
-    raise UserError(
-        "figures need matplotlib; install it with: pip install 'tinykan[demo]'"
-    ) from None
+matplotlib = need("matplotlib", extra="study", purpose="a report")
+from matplotlib.axes import Axes  # noqa: E402  (need explains how to install it)
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
-# Paul Tol's "muted" scheme, which the color-blind can tell apart, without its palest, and black.
+# Paul Tol's "muted" scheme, which is safe for color blindness, without its palest color, and black.
 COLORS = (
     *("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499"),
     "#000000",
@@ -32,12 +28,13 @@ COLORS = (
 LINES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPXp<>"
 INK, SOFT, LINK, FAINT = "#1c1d21", "#5c606b", "#b4b8c2", "#dcdee3"
-WIDTH = 5.4  # inches; the text is to be legible on a telephone
-LEGEND = 66  # letters and marks that stand side by side below a figure
-EARLY = 0.03  # the share of training whose losses may leave the figure: they are a hundred times
-# those at the end, which is what is to be seen
+SHADES = 128  # colors of a chart
+WIDTH = 5.4  # inches; the text is legible on a telephone
+LEGEND = 66  # characters in a row of the legend
+EARLY = 0.03  # fraction of training whose losses may leave the figure: they are a hundred times
+# those at the end, which the figure is about
 SETTINGS: Any = {
-    "font.family": "DejaVu Sans",  # which comes with matplotlib
+    "font.family": "DejaVu Sans",  # part of matplotlib
     "font.size": 10,
     "axes.edgecolor": SOFT,
     "axes.spines.top": False,
@@ -54,7 +51,7 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Look:
-    """Of an arm. The lists have no common divisor, so that 36 arms differ."""
+    """Color, line and marker of an arm. Their cycles are such that 36 arms differ."""
 
     number: int
 
@@ -71,13 +68,13 @@ class Look:
         return MARKERS[self.number % len(MARKERS)]
 
 
-def looks(study: Study) -> dict[str, Look]:
+def looks(study: StudyResults) -> dict[str, Look]:
     return {arm: Look(number) for number, arm in enumerate(study.arms)}
 
 
-def draw_scores(study: Study, ranking: list[Group]) -> bytes:
-    """A row for each arm: a dot for each seed, the mean as a bar; behind them, what ties with the
-    best."""
+def draw_scores(study: StudyResults, ranking: list[Group]) -> bytes:
+    """A row for each arm, with a dot for each seed and a bar at the mean; arms that tie with the
+    best are shaded."""
     best, look = ranking[0], looks(study)
     with matplotlib.rc_context(SETTINGS):
         figure, axis = _canvas(1.1 + 0.33 * len(ranking))
@@ -103,17 +100,17 @@ def draw_scores(study: Study, ranking: list[Group]) -> bytes:
         axis.set_xlabel(study.score)
         _scale(axis, "x", _is_error(study, ranking))
         axis.grid(True, axis="x", color=FAINT, lw=0.7)
-        return _png(figure)
+        return _webp(figure)
 
 
-def draw_cost(study: Study, groups: list[Group], cost: str) -> bytes:
-    """Mean score against the "seconds" of training or the learnable "parameters", a point for each
-    arm and condition with its deviation; the front is what nothing cheaper surpasses. Points of one
-    arm that differ in that cost's condition only are joined."""
+def draw_cost(study: StudyResults, groups: list[Group], cost: str) -> bytes:
+    """Mean score against the "seconds" of training or the "parameters", a point for each
+    arm and condition with its deviation, and the Pareto front. Points of one arm that differ in
+    that cost's condition only are joined."""
     look = looks(study)
 
     def price(group: Group) -> float:
-        return group.seconds if cost == "seconds" else group.complete[0]["parameters"]
+        return group.seconds if cost == "seconds" else group.parameters
 
     def joined(condition: Condition) -> int:
         return condition.budget if cost == "seconds" else condition.steps
@@ -157,7 +154,7 @@ def draw_cost(study: Study, groups: list[Group], cost: str) -> bytes:
         )
         axis.set_xlim(right=right)
         axis.set(
-            xlabel="seconds of training" if cost == "seconds" else "learnable numbers",
+            xlabel="seconds of training" if cost == "seconds" else "parameters",
             ylabel=study.score,
         )
         axis.grid(True, color=FAINT, lw=0.7)
@@ -167,21 +164,21 @@ def draw_cost(study: Study, groups: list[Group], cost: str) -> bytes:
         ]
         columns = max(1, min(3, LEGEND // (4 + max(map(len, arms), default=0))))
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
-        return _png(figure)
+        return _webp(figure)
 
 
-def draw_curves(study: Study, ranking: list[Group], against: str) -> bytes:
-    """The loss in the course of training against "steps" or "seconds": the mean over the seeds, and
-    a band from the least to the greatest."""
+def draw_curves(study: StudyResults, ranking: list[Group], against: str) -> bytes:
+    """The training loss against "steps" or "seconds": the mean over the seeds, and a band from the
+    least to the greatest."""
     look, ends, highest = looks(study), [], []
     with matplotlib.rc_context(SETTINGS):
         figure, axis = _canvas(max(4.4, 0.9 + 0.19 * len(ranking)))
         for group in ranking:
-            curves = [np.array(c["curve"], float) for c in group.complete if c["curve"]]
+            curves = [np.array(c.curve, float) for c in group.complete if c.curve]
             if not curves:
                 continue
             style, steps = look[group.arm], curves[0][:, 0]
-            # Seeds may have stopped at different steps and took different times.
+            # Seeds may have ended at different steps, and took different times.
             losses = np.array([np.interp(steps, c[:, 0], c[:, 1]) for c in curves])
             seconds = np.mean([np.interp(steps, c[:, 0], c[:, 2]) for c in curves], axis=0)
             x, mean = steps if against == "steps" else seconds, losses.mean(axis=0)
@@ -198,12 +195,12 @@ def draw_curves(study: Study, ranking: list[Group], against: str) -> bytes:
         axis.set_xlim(0, max(x for x, *_ in ends))
         axis.grid(True, color=FAINT, lw=0.7)
         _label_ends(axis, ends, look)
-        return _png(figure)
+        return _webp(figure)
 
 
 def _label_ends(axis: Axes, ends: list[tuple[float, float, str]], look: dict[str, Look]) -> None:
-    """The names of lines in the right margin, in the order in which the lines end, each tied to its
-    end and at a distance from the next."""
+    """Labels of the lines in the right margin, in the order of the lines' ends, which they are
+    joined to, without overlaps."""
     to_axes = axis.transScale + axis.transLimits
     places: list[tuple[float, float, str]] = []
     for *point, arm in ends:
@@ -229,8 +226,8 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str]], look: dict[str
 
 
 def draw_error_scale(limit: float, size: tuple[int, int], colors: str) -> np.ndarray:
-    """The color bar of error maps, as pixels `[height, width, 3]` of that (width, height)."""
-    points = min(9.0, 7 * size[0] / 256)  # of letters: the longest line fits
+    """The color bar of error maps, as pixels `[height, width, 3]` for `size` (width, height)."""
+    points = min(9.0, 7 * size[0] / 256)  # font size: the longest line fits
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(size[0] / 200, size[1] / 200))
         figure.set_facecolor("white")
@@ -239,7 +236,7 @@ def draw_error_scale(limit: float, size: tuple[int, int], colors: str) -> np.nda
         axis.imshow(ramp, cmap=colors, aspect="auto", extent=(0, limit, 0, 1))
         axis.set_xticks([0, limit], ["0", f"≥ {limit:.1%}"], fontsize=points)
         axis.set(yticks=[])
-        axis.set_xlabel("absolute error,\nshare of the full range", fontsize=points)
+        axis.set_xlabel("absolute error,\nfraction of the full range", fontsize=points)
         canvas = FigureCanvasAgg(figure)
         figure.dpi = 200
         canvas.draw()
@@ -252,19 +249,19 @@ def _canvas(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _is_error(study: Study, groups: list[Group]) -> bool:
-    """Whether a logarithmic scale suits the scores."""
+def _is_error(study: StudyResults, groups: list[Group]) -> bool:
+    """Whether the scores are positive errors, which a logarithmic scale suits."""
     values = [value for group in groups for value in group.values(study.score)]
     return study.lower_is_better and min(values) > 0
 
 
-def _draw_baseline(study: Study, axis: Axes) -> None:
-    baseline = study.results["baseline"]
-    if baseline and study.score in baseline["scores"]:
-        axis.axvline(baseline["scores"][study.score], color=SOFT, ls="--", lw=1.2)
+def _draw_baseline(study: StudyResults, axis: Axes) -> None:
+    baseline = study.results.baseline
+    if baseline and study.score in baseline.scores:
+        axis.axvline(baseline.scores[study.score], color=SOFT, ls="--", lw=1.2)
         axis.annotate(
-            _literal(baseline["label"]),
-            (baseline["scores"][study.score], 1),
+            _literal(baseline.label),
+            (baseline.scores[study.score], 1),
             (0, 3),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
@@ -275,8 +272,8 @@ def _draw_baseline(study: Study, axis: Axes) -> None:
 
 
 def _scale(axis: Axes, which: str, logarithmic: bool) -> None:
-    """Logarithmic scales are labelled at 1, 2 and 5 times a power of ten, since many span less than
-    a power; those over more than two powers at these alone. To be called when all is drawn."""
+    """Labels a logarithmic scale at 1, 2 and 5 times the powers of ten, or at the powers alone if
+    it spans more than two of them. To be called when all is drawn."""
     if logarithmic:
         getattr(axis, f"set_{which}scale")("log")
         scale = getattr(axis, f"{which}axis")
@@ -287,12 +284,15 @@ def _scale(axis: Axes, which: str, logarithmic: bool) -> None:
 
 
 def _literal(text: str) -> str:
-    """Without matplotlib's mathematics."""
+    """Text that matplotlib does not read as mathematics."""
     return text.replace("$", r"\$")
 
 
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    # matplotlib would name its version in the file.
-    figure.savefig(file, format="png", dpi=192, metadata={"Software": None})
-    return file.getvalue()
+def _webp(figure: Figure) -> bytes:
+    canvas = FigureCanvasAgg(figure)
+    figure.dpi = 192
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    # Lossless compression of few colors keeps letters sharp in a third of the bytes.
+    few = image.quantize(SHADES, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    return lossless(np.asarray(few.convert("RGB")))

@@ -1,5 +1,5 @@
-"""The cells of a study in a database that workers share: SQLite beside them, or PostgreSQL for any
-number of machines. Kept by Optuna, whose tools can read it."""
+"""The queue of a study's cells, in a database that workers share: SQLite on one machine, PostgreSQL
+on several. It is an Optuna study, which Optuna's tools can read."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tinykan.errors import UserError
+from tinykan.errors import UserError, need
 from tinykan.studies.study import Cell
 
-try:
+if TYPE_CHECKING:
     import optuna
     import sqlalchemy
     from optuna.trial import FrozenTrial, Trial, TrialState
-except ImportError:
-    raise UserError("studies need Optuna; install it with: pip install 'tinykan[study]'") from None
+else:
+    optuna = need("optuna", extra="study", purpose="a study")
+    sqlalchemy = need("sqlalchemy", extra="study", purpose="a study")
+    TrialState = optuna.trial.TrialState
 
-HEARTBEAT = 5  # seconds from one sign of life of a worker to the next
-GRACE = 20  # seconds without one, after which its cell is taken up again
-DEATHS = 3  # of workers, after which a cell is taken to be the cause
+HEARTBEAT = 5  # seconds between heartbeats of a worker
+GRACE = 20  # seconds without a heartbeat, after which its cell is queued again
+DEATHS = 3  # of workers, after which the cell is taken to be the cause
 CELL = ("arm", "phase", "config", "data")
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-# Heartbeats, which tell the dead from the living.
+# Heartbeats are experimental in Optuna.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a cell."""
+    """The state of a cell."""
 
     state: str  # waiting, running, complete or failed
     reason: str | None = None  # why it failed
@@ -41,13 +43,13 @@ class Record:
 
 
 class Queue:
-    """The records of the study `name` at the database `url`."""
+    """The cells of the study `name` in the database at `url`, and their records."""
 
     def __init__(self, url: str, name: str) -> None:
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         self._silent_since: dict[int, float] = {}
-        attempts = 5  # workers that start at once stand in each other's way when they make tables
+        attempts = 5  # workers that start at once may collide when they create tables
         for attempt in range(attempts):
             try:
                 self._storage = _storage(url)
@@ -63,7 +65,7 @@ class Queue:
                 time.sleep(0.5)
 
     def records(self) -> dict[str, Record]:
-        """Of every cell that was ever queued, by key."""
+        """Records of all cells that were ever queued, by key."""
         trials: dict[str, list[FrozenTrial]] = {}
         for trial in self._trials():
             trials.setdefault(trial.user_attrs["key"], []).append(trial)
@@ -71,14 +73,14 @@ class Queue:
         return {key: _record(found, forgiven) for key, found in trials.items()}
 
     def work(self, cell: Cell, run: Callable[[Cell, bool], dict[str, Any]]) -> None:
-        """Queues `cell` unless it waits already, and runs one cell that waits, this one or another:
-        `run(cell, whether it failed before)` returns its result, with its score.
+        """Queues `cell` unless it waits already, and runs one waiting cell, this or another:
+        `run(cell, whether it failed before)` returns its result, which includes "score".
 
-        If it raises UserError the cell has failed, for that reason. Any other exception, and the
-        error of a run that was stopped, leaves the cell to other workers and is raised.
+        If `run` raises UserError, the cell has failed for that reason. Any other exception, and the
+        error of a run that was stopped, leaves the cell to other workers and is raised again.
         """
 
-        lost = False  # taken for dead, as after a suspension: another worker has the cell
+        lost = False  # taken for dead, for instance after a suspension: another worker has the cell
 
         def note(trial: Trial, name: str, value: Any) -> None:
             nonlocal lost
@@ -119,9 +121,9 @@ class Queue:
                 raise
 
     def revive(self) -> None:
-        """Gives back the cells of workers that died."""
+        """Queues the cells of dead workers again."""
         optuna.storages.fail_stale_trials(self._study)
-        # Optuna never misses those that died before their first heartbeat.
+        # Optuna does not notice workers that died before their first heartbeat.
         with self._storage.engine.connect() as connection:
             rows = connection.execute(sqlalchemy.text("SELECT trial_id FROM trial_heartbeats"))
             heard = {row[0] for row in rows}
@@ -132,7 +134,7 @@ class Queue:
                     self._study.tell(trial.number, state=TrialState.FAIL)
 
     def forgive(self) -> None:
-        """Lets all failed cells be tried again."""
+        """Queues all failed cells again."""
         last = max((trial.number for trial in self._trials()), default=-1)
         self._study.set_user_attr("forgiven", last)
 
@@ -144,8 +146,8 @@ class Queue:
         ]
 
     def _taken(self, key: str, number: int) -> bool:
-        """Whether another worker queued the same cell before, and has not failed. One that still
-        waits counts, too: trials are not always started in their order, and both would run."""
+        """Whether the cell was queued before, in a trial that has not failed. A waiting trial
+        counts, too: trials are not always started in their order, and both would run."""
         before = (TrialState.WAITING, TrialState.RUNNING)
         return any(
             trial.user_attrs["key"] == key
@@ -177,9 +179,9 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _lock_from_the_start(engine: sqlalchemy.Engine) -> None:
-    """Optuna reads that a trial waits, then writes that it runs. In SQLite nothing keeps two
-    workers from reading before either writes, unless a transaction locks at its beginning; Python's
-    own ones begin at the first write."""
+    """Makes SQLite's transactions lock at their beginning. Optuna reads that a trial waits, then
+    writes that it runs; with Python's transactions, which lock at the first write, two workers
+    could both read before either writes."""
 
     @sqlalchemy.event.listens_for(engine, "connect")
     def by_hand(connection: Any, record: Any) -> None:
@@ -189,7 +191,7 @@ def _lock_from_the_start(engine: sqlalchemy.Engine) -> None:
     def begin(connection: sqlalchemy.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    engine.dispose()  # of connections made before
+    engine.dispose()  # of earlier connections
 
 
 def _record(trials: list[FrozenTrial], forgiven: int) -> Record:

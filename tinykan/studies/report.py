@@ -1,110 +1,130 @@
-"""The page that reports a study: what came out, how sure it is, and where each number is from."""
+"""The report of a study: verdicts, figures, and the provenance of each number."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from tinykan.checkpoint import write_atomically
 from tinykan.studies import figures, pictures, tables
-from tinykan.studies.page import (
-    Block,
-    Details,
-    Figure,
-    Figures,
-    Heading,
-    Listing,
-    Notes,
-    Page,
-    Paragraph,
-    Strong,
-)
-from tinykan.studies.statistics import Condition, Group, Study, finite
+from tinykan.studies.rendering import Figure, Image, Strong, Table, render_html, render_markdown
+from tinykan.studies.results import Results, decode
+from tinykan.studies.statistics import Condition, Group, StudyResults, finite
 
 LEGEND = (
-    "± is the standard deviation over the seeds (n − 1). ≈: the mean lies within one pooled "
-    "standard deviation of the best, so that the order of the two says nothing. ?: one seed each, "
-    "so that the spread is not known. In brackets: the single scores where there are but two; "
-    "after learnable numbers, by how much they miss the budget. Where it says 2 of 3 seeds, the "
-    "others failed or have not ended, and the mean may be too good. Seconds are of training one "
-    "seed, without the compilation before it."
+    "± is the standard deviation over the seeds (n − 1); of two seeds, the single scores follow in "
+    "brackets. ≈ marks a mean within one pooled standard deviation of the best: the order of the "
+    "two says nothing. ? marks a comparison of single seeds, whose spread is unknown. The "
+    "percentage after the parameters is their deviation from the budget. Where it says 2 of 3 "
+    "seeds, the others failed or are not complete, and the mean may be too good. Seconds are the "
+    "training time of one seed without compilation."
 )
+IMAGE = re.compile(r'(?:\]\(|<img src=")([\w-]+\.(?:png|webp))')  # a link to one in a README
 
 
-PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")  # a link to one in Markdown
+@dataclass(frozen=True)
+class Verdict:
+    """The result under one condition."""
+
+    condition: Condition
+    sentence: list[str]
+    ranking: Table
 
 
-def write_report(results: dict, folder: Path) -> None:
-    """Writes `report.html`, which needs no other file, `README.md` and its pictures into `folder`,
-    from what a study's results.json holds, in the place of an earlier report. Raises UserError if
-    that is not of format 1."""
-    page = build_page(results)
+@dataclass(frozen=True)
+class Report:
+    """The content of a report, in the order of its sections; empty ones are left out."""
+
+    title: str
+    question: str
+    progress: str
+    unfinished: bool
+    verdicts: list[Verdict]
+    notes: str  # Markdown
+    scores: list[Figure]
+    costs: list[Figure]
+    curves: list[Figure]
+    reconstructions: list[tuple[Condition, list[Figure]]]
+    search: Table | None
+    search_notes: list[str]
+    failures: Table | None
+    provenance: list[Table]
+    command: str
+    study_file: str
+    legend: str = LEGEND
+
+    def html(self) -> str:
+        return render_html(self)
+
+    def markdown(self) -> str:
+        return render_markdown(self)
+
+    def images(self) -> dict[str, bytes]:
+        """The content of all images by the names of their files."""
+        shown = [*self.scores, *self.costs, *self.curves]
+        shown += [figure for _, group in self.reconstructions for figure in group]
+        return {image.file: image.content for figure in shown for image in figure.images}
+
+
+def write_report(results: Results, folder: Path) -> None:
+    """Writes `README.md` with its images, and `report.html`, which needs no other file, into
+    `folder`. Images of an earlier report there are deleted."""
+    report = build_report(results)
     folder.mkdir(parents=True, exist_ok=True)
-    text = folder / "README.md"
-    earlier = set(PICTURE.findall(text.read_text())) if text.exists() else set()
-    for figure in page.figures():
-        write_atomically(folder / f"{figure.name}.png", figure.png)
-    write_atomically(text, page.markdown().encode())
-    for name in earlier - set(PICTURE.findall(text.read_text())):
+    readme, images = folder / "README.md", report.images()
+    earlier = set(IMAGE.findall(readme.read_text())) if readme.exists() else set()
+    for name, content in images.items():
+        write_atomically(folder / name, content)
+    write_atomically(readme, report.markdown().encode())
+    for name in earlier - {*images, *results.picture_files}:
         (folder / name).unlink(missing_ok=True)
-    write_atomically(folder / "report.html", page.html().encode())
+    write_atomically(folder / "report.html", report.html().encode())
 
 
-def build_page(results: dict) -> Page:
-    study = Study(results)
-    sections: dict[str, list[Block]] = {
-        "Verdict": _verdict(study),
-        "Conclusions": [Notes(results["notes"])] if results["notes"].strip() else [],
-        "Every seed": _every_seed(study),
-        "Score and cost": _cost(study),
-        "Learning curves": _curves(study),
-        "Reconstructions": _reconstructions(study),
-        "Search for the learning rate": [tables.search_table(study), *tables.search_notes(study)]
-        if study.search
-        else [],
-        "Failures": [tables.failure_table(study)] if study.failed else [],
-        "Behind every number": [
-            Details("Configuration, machine and versions of every run", tables.provenance(study))
+def build_report(results: Results) -> Report:
+    study = StudyResults(results)
+    progress, unfinished = _progress(study)
+    return Report(
+        title=results.title,
+        question=results.question,
+        progress=progress,
+        unfinished=unfinished,
+        verdicts=[
+            Verdict(c, _sentence(study, ranking), tables.ranking_table(study, c))
+            for c, ranking in study.scored.items()
         ],
-        "To repeat it": [
-            Listing(results["command"]),
-            Details("The study file", [Listing(results["study_file"])]),
-        ],
-    }
-    blocks = [Paragraph((results["question"],)), _progress(study)]
-    for title, section in sections.items():
-        blocks += [Heading(2, title), *section] if section else []
-    return Page(results["title"], blocks)
+        notes=results.notes.strip(),
+        scores=_scores(study),
+        costs=_costs(study),
+        curves=_curves(study),
+        reconstructions=_reconstructions(study),
+        search=tables.search_table(study) if study.search else None,
+        search_notes=tables.search_notes(study) if study.search else [],
+        failures=tables.failure_table(study) if study.failed else None,
+        provenance=tables.provenance(study),
+        command=results.command,
+        study_file=results.study_file,
+    )
 
 
-def _progress(study: Study) -> Block:
-    planned, seconds = max(study.results["planned"], len(study.cells)), study.results["seconds"]
+def _progress(study: StudyResults) -> tuple[str, bool]:
+    """The state of the study in a sentence or two, and whether it is unfinished."""
+    planned, seconds = max(study.results.planned, len(study.cells)), study.results.seconds
     states = {state: study.count(state) for state in ("complete", "failed", "running")}
     states["waiting"] = planned - sum(states.values())
     counts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     time = f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"
     unfinished = states["running"] + states["waiting"] > 0
-    return Paragraph(
-        (
-            f"Protocol {study.results['protocol']}; {planned} runs, {counts}; {time} of computing.",
-            " The study is not finished: what is said here may change." if unfinished else "",
-        ),
-        note=unfinished,
-    )
+    text = f"Task {study.results.protocol}; {planned} runs, {counts}; {time} of computing."
+    warning = " The study is not finished, and its results may change." if unfinished else ""
+    return text + warning, unfinished
 
 
-def _verdict(study: Study) -> list[Block]:
-    if not study.scored:
-        return [Paragraph(("No final run is complete yet.",))]
-    blocks: list[Block] = []
-    for condition, ranking in study.scored.items():
-        blocks += [Heading(3, str(condition))] if len(study.scored) > 1 else []
-        blocks += [_sentence(study, ranking), tables.ranking_table(study, condition)]
-    return [*blocks, Paragraph((LEGEND,))]
-
-
-def _sentence(study: Study, ranking: list[Group]) -> Block:
-    """A winner is called one only if it stands out of the spread."""
+def _sentence(study: StudyResults, ranking: list[Group]) -> list[str]:
+    """The best arm, called a winner only if it stands out of the spread."""
     best, others = ranking[0], ranking[1:]
     standings = {group.arm: study.standing(group, best) for group in others}
     tied = [arm for arm, standing in standings.items() if standing == "tied"]
@@ -113,7 +133,7 @@ def _sentence(study: Study, ranking: list[Group]) -> Block:
     elif tied:
         end = f"No clear winner: {_listed(tied)} within one pooled standard deviation of it."
     elif "unknown" in standings.values():
-        end = "With one seed each the spread is not known, and this order is no verdict."
+        end = "With one seed each the spread is unknown, and this order is no verdict."
     else:
         end = (
             "Every other arm is behind by more than one pooled standard deviation; the next is "
@@ -122,8 +142,7 @@ def _sentence(study: Study, ranking: list[Group]) -> Block:
     which = "Lowest" if study.lower_is_better else "Highest"
     value = tables.units(study, ranking)[0].full(best.values(study.score))
     seeds = "1 seed" if len(best.complete) == 1 else f"{len(best.complete)} seeds"
-    start = f"{which} {study.score}: "
-    return Paragraph((start, Strong(best.arm), f", {value}, {seeds}. {end}"))
+    return [f"{which} {study.score}: ", Strong(best.arm), f", {value}, {seeds}. {end}"]
 
 
 def _listed(names: list[str]) -> str:
@@ -131,46 +150,45 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(first)} and {last} lie" if first else f"{last} lies"
 
 
-def _every_seed(study: Study) -> list[Block]:
+def _scores(study: StudyResults) -> list[Figure]:
     shown = []
     for condition, ranking in study.scored.items():
         unit = tables.units(study, ranking)[0]
-        numbers = "; ".join(f"{g.arm} {unit.spread(g.values(study.score))}" for g in ranking)
+        values = "; ".join(f"{g.arm} {unit.spread(g.values(study.score))}" for g in ranking)
         shown.append(
-            Figure(
+            _chart(
                 _name("scores", condition),
                 figures.draw_scores(study, ranking),
-                f"{unit.label}, of each arm, best first: {numbers}.",
-                f"{condition}: a dot for each seed, a bar at their mean; shaded are the best and "
-                "what lies within one pooled standard deviation of it.",
+                f"{unit.label} of each arm, the best first: {values}.",
+                f"{condition}: a dot for each seed, a bar at their mean; the best arm and those "
+                "within one pooled standard deviation of it are shaded.",
             )
         )
-    return [Figures(shown)] if shown else []
+    return shown
 
 
-def _cost(study: Study) -> list[Block]:
+def _costs(study: StudyResults) -> list[Figure]:
     groups = [group for ranking in study.scored.values() for group in ranking]
     if not groups:
         return []
     costs = {"seconds": "seconds of training, without compilation"}
     if len({group.condition.budget for group in groups}) > 1:
-        costs["parameters"] = "learnable numbers"
-    shown = [
-        Figure(
+        costs["parameters"] = "parameters"
+    return [
+        _chart(
             f"cost-{cost}",
             figures.draw_cost(study, groups, cost),
-            f"Mean {study.score} of each arm against {name}; the numbers are in the tables above.",
-            f"Mean {study.score} and its standard deviation against {name}. Nothing to the left of "
-            "the grey line is as good; joined points are of one arm.",
+            f"Mean {study.score} of each arm against {name}; the values are in the tables above.",
+            f"Mean {study.score} and its standard deviation against {name}. The gray line is the "
+            "Pareto front; joined points are of one arm.",
         )
         for cost, name in costs.items()
     ]
-    return [Figures(shown)]
 
 
-def _curves(study: Study) -> list[Block]:
-    shown = [
-        Figure(
+def _curves(study: StudyResults) -> list[Figure]:
+    return [
+        _chart(
             _name(f"curves-{against}", condition),
             figures.draw_curves(study, ranking, against),
             f"Training loss of each arm against {against}, {condition}.",
@@ -178,66 +196,69 @@ def _curves(study: Study) -> list[Block]:
             f"against {against}. The first losses may lie above the figure.",
         )
         for condition, ranking in study.scored.items()
-        if any(cell["curve"] for group in ranking for cell in group.complete)
+        if any(cell.curve for group in ranking for cell in group.complete)
         for against in ("steps", "seconds")
     ]
-    return [Figures(shown)] if shown else []
 
 
-def _reconstructions(study: Study) -> list[Block]:
+def _reconstructions(study: StudyResults) -> list[tuple[Condition, list[Figure]]]:
     drawn = {
         condition: [
-            (group, cell, pictures.decode(cell["picture"], f"cell {cell['key']}"))
+            (group, cell, cell.picture, decode(cell.picture))
             for group in ranking
             for cell in group.complete
-            if cell["picture"]
+            if cell.picture
         ]
         for condition, ranking in study.scored.items()
     }
-    drawn = {condition: found for condition, found in drawn.items() if found}
-    if not drawn:
-        return []
-    encoded = study.results["target_picture"]
-    target = pictures.decode(encoded, "the target") if encoded else None
+    encoded = study.results.target_picture
+    target = None if encoded is None else decode(encoded)
     maps = {
-        cell["key"]: pictures.errors(picture, target)
+        cell.key: pictures.errors(pixels, target)
         for found in drawn.values()
-        for _, cell, picture in found
-        if target is not None and picture.shape == target.shape
+        for _, cell, _, pixels in found
+        if target is not None and pixels.shape == target.shape
     }
     limit = pictures.common_limit(list(maps.values()))
-    blocks: list[Block] = []
+    sections = []
     for condition, found in drawn.items():
         units = tables.units(study, study.scored[condition])
         shown = []
-        if target is not None:
-            shown.append(
-                Figure(
-                    "target",
-                    pictures.target_and_scale(target, limit),
-                    "The target, and the color bar of the error maps.",
-                    "The target, and the scale of all error maps.",
-                )
-            )
-        for group, cell, picture in found:
-            error = maps.get(cell["key"])
-            scores = [f"{u.score} {u.full(finite([cell['scores'].get(u.score)]))}" for u in units]
+        if found and encoded is not None and target is not None:
+            shown.append(_target(study.results.target_file, encoded, target, limit))
+        for group, cell, content, pixels in found:
+            error, size = maps.get(cell.key), pictures.shown_size(pixels)
+            scores = [f"{u.score} {u.full(finite([cell.value(u.score)]))}" for u in units]
             scores += [] if error is None else [f"mean error {error.mean():.2%}"]
-            caption = f"{group.arm}, seed {cell['config']['seed']}: {', '.join(scores)}"
-            shown.append(
-                Figure(
-                    _name(f"picture-{study.arms.index(group.arm)}-{group.arm}", condition),
-                    pictures.pair(picture, error, limit),
-                    f"Reconstruction and error map of {caption}.",
-                    caption + ".",
-                )
-            )
-        blocks += [Heading(3, str(condition))] if len(drawn) > 1 else []
-        blocks.append(Figures(shown, small=True))
-    return blocks
+            caption = f"{group.arm}, seed {cell.config['seed']}: {', '.join(scores)}."
+            name = cell.picture_file
+            images = [Image(name, content, f"Reconstruction of {caption}", *size)]
+            if error is not None:
+                colored = pictures.error_map(error, limit)
+                name = name.replace("picture", "errors", 1)
+                images.append(Image(name, colored, f"Error map of {caption}", *size))
+            shown.append(Figure(images, caption))
+        sections += [(condition, shown)] if shown else []
+    return sections
+
+
+def _target(name: str, content: bytes, pixels: np.ndarray, limit: float) -> Figure:
+    size = pictures.shown_size(pixels)
+    scale = pictures.error_scale(limit, size)
+    return Figure(
+        [
+            Image(name, content, "The target of all reconstructions.", *size),
+            Image("scale.webp", scale, "The color bar of the error maps.", *size),
+        ],
+        "The target, and the color scale of all error maps.",
+    )
+
+
+def _chart(name: str, content: bytes, alt: str, caption: str) -> Figure:
+    height, width = decode(content).shape[:2]
+    return Figure([Image(f"{name}.webp", content, alt, width // 2, height // 2)], caption)
 
 
 def _name(what: str, condition: Condition) -> str:
     """Of a file."""
-    whole = f"{what}-{condition.steps}-{condition.budget}"
-    return re.sub(r"[^a-z0-9]+", "-", whole.lower())
+    return f"{what}-{condition.steps}-{condition.budget}"

@@ -1,23 +1,23 @@
-"""A study as a TOML file says it, and the cells that it consists of: one run each.
+"""A study file in TOML, and its cells: one training run each.
 
 title = "..."                  # and question, notes: texts for the report
-task = "P2"                    # a protocol, or as in "ImageTask('cat.png', size=128)"
+task = "image-256"             # by name, or as in "ImageTask('cat.png', size=128)"
 
 [fixed]                        # options of every run
-parameters = 66_000            # a list, here and below, is a factor: every value is tried
+parameters = 66_000            # a list, here and below, is a factor: all its values are run
 
-[search]                       # tried for every arm first; the best goes on
+[search]                       # run for every arm first; the best settings are used in the final
 lr = [1e-3, 3e-3, 1e-2]        # or {low = 1e-4, high = 1e-2, log = true} and draws = 8
-steps = 500                    # as many as those of the final, if not given
+steps = 500                    # default: as many as in the final
 seed = 0
 
-[[final]]                      # what is reported
+[[final]]                      # the runs that are reported
 steps = 2000
 seed = [0, 1, 2]
-arms = ["tanh"]                # only for some, if given
-search = {lr = [1e-4, 3e-4]}   # its own search, if given, instead of the one above
+arms = ["tanh"]                # default: all arms
+search = {lr = [1e-4, 3e-4]}   # default: the search above
 
-[arms.tanh]                    # what is compared, each with its options
+[arms.tanh]                    # an arm of the comparison, with its options
 model = "tanh"
 """
 
@@ -40,50 +40,59 @@ from tinykan.errors import UserError
 from tinykan.runs.command_line import checked
 from tinykan.runs.options import VOLATILE, Options
 from tinykan.runs.presets import task_from
+from tinykan.tasks.benchmarks import FORMER_NAMES
 from tinykan.tasks.task import Task
 
 HIGHER_IS_BETTER = ("psnr", "ssim")
 DEFAULTS = {option.name: option.default for option in fields(Options)}
+# Keys hash the names that options had when the first studies ran, so that databases and folders of
+# earlier runs stay valid: by option, the present name and the one that is hashed.
+HASHED_NAMES = {
+    "task": {name: former for former, name in FORMER_NAMES.items()},
+    "encoding": {"octaves": "seed"},
+}
 TABLES = ("title", "question", "notes", "task", "score", "fixed", "search", "final", "arms")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: what is compared (its arm), whether it searches for settings or is reported, and all
-    its options."""
+    """One run: its arm, its phase, and all its options."""
 
     arm: str
     phase: str  # "search" or "final"
     config: dict[str, Any]
-    data: str  # the digest of what it is about
-    # Its part in a search: it may have one and be reported, too.
+    data: str  # the digest of the task's data
+    # Its role in a search; a reported cell may have one, too.
     tried: bool = field(default=False, compare=False)
     chosen: bool = field(default=False, compare=False)
 
     @cached_property
     def key(self) -> str:
-        """The same for equal configurations on equal data, whatever they are called, and whatever
-        options there will be one day: those at their defaults do not count."""
-        given = {k: v for k, v in self.config.items() if k == "task" or v != DEFAULTS[k]}
+        """A hash of the configuration and the data. The arm's name does not count, nor do options
+        at their defaults, so that new options leave the keys of old cells as they are."""
+        given = {
+            name: HASHED_NAMES.get(name, {}).get(value, value)
+            for name, value in self.config.items()
+            if name == "task" or value != DEFAULTS[name]
+        }
         text = json.dumps([given, self.data], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Reported:
-    """One run that is to be reported: its options, but for those that the best of `candidates`
-    gives it."""
+    """One run to be reported: its options, except those that the best of `candidates` supplies."""
 
     arm: str
     options: dict[str, Any]
     candidates: list[Cell]
-    searched: list[str]  # the options that the search chooses
+    searched: list[str]  # options that the search chooses
 
 
 class Study:
-    """The study in the file `path`. `steps`, if given, is the most of any run: a try-out.
+    """The study in the file `path`. `steps`, if given, limits every run, to try out the study.
 
-    Raises UserError for whatever cannot be a study, before anything runs.
+    Raises UserError for an invalid study, before anything runs.
     """
 
     def __init__(self, path: Path, steps: int | None = None) -> None:
@@ -103,9 +112,10 @@ class Study:
         self.name = path.stem + (f"-{steps}-steps" if steps else "")
         self.title = str(content.get("title", self.name))
         self.question, self.notes = (str(content.get(k, "")).strip() for k in ("question", "notes"))
-        self.task_text = content.get("task")
-        if not isinstance(self.task_text, str):
-            raise UserError(f'{path}: task is missing, as in task = "P2"')
+        task_text = content.get("task")
+        if not isinstance(task_text, str):
+            raise UserError(f'{path}: task is missing, as in task = "image-256"')
+        self.task_text: str = task_text
         self.task: Task = task_from(self.task_text)
         self.score = content.get("score", self.task.score)
         scores = self.task.scores(self.task.target)
@@ -119,7 +129,7 @@ class Study:
             raise UserError(f"{path}: final is a list of tables: [[final]]")
         settings = list(self._arm_settings(self._table(content, "fixed"), arms))
         search = self._table(content, "search")
-        # All are made once, so that what cannot be run is known now.
+        # All cells are made once, so that invalid options are reported before training.
         self._finals = [
             list(self._reported({"search": search, **final}, arms, settings)) for final in finals
         ]
@@ -133,8 +143,8 @@ class Study:
         return self.score not in HIGHER_IS_BETTER
 
     def cells(self, score_of: Callable[[Cell], float | None]) -> list[Cell]:
-        """Those of the searches, and the reported ones of all arms whose search has ended.
-        `score_of` gives a cell's score, NaN if it failed and None while it is not known."""
+        """The cells of the searches, and the final cells of all arms whose search has ended.
+        `score_of` returns a cell's score: NaN if it failed, None while it is unknown."""
         cells: dict[str, Cell] = {}
         for final in self._finals:
             for run in final:
@@ -149,13 +159,13 @@ class Study:
                     cells[best.key] = replace(cells[best.key], chosen=True)
                     options |= {name: best.config[name] for name in run.searched}
                 cell = self._cell(run.arm, "final", options)
-                earlier = cells.setdefault(cell.key, cell)  # one run, for the first who asks for it
+                earlier = cells.setdefault(cell.key, cell)  # shared by all finals that need it
                 if earlier.phase == "search":
                     cells[cell.key] = replace(earlier, phase="final")
         return list(cells.values())
 
     def _best(self, cells: list[Cell], score_of: Callable[[Cell], float | None]) -> Cell | None:
-        """The cell of the best score, once all are known; none if all failed."""
+        """The cell with the best score, once all are known; None if all failed."""
         scores = [score_of(cell) for cell in cells]
         if None in scores:
             return None
@@ -178,7 +188,7 @@ class Study:
                 )
         search = self._table(final, "search")
         factors = {k: v for k, v in final.items() if k not in ("arms", "search")}
-        # One seed of every arm before the next: half a study compares them already.
+        # One seed of every arm before the next, so that half a study is a comparison already.
         for reported in expand(factors, "final"):
             for arm, name, options in settings:
                 if name not in final.get("arms", [name]):
@@ -187,7 +197,7 @@ class Study:
                 searched = [k for k in search if k not in ("steps", "seed", "draws", *reported)]
                 candidates = [
                     self._cell(arm, "search", {**complete, "seed": 0, **tried}, tried=True)
-                    for tried in (expand(search, "search") if searched else [])  # alike for all
+                    for tried in (expand(search, "search") if searched else [])  # the same draws
                 ]
                 self._cell(arm, "final", complete)
                 yield Reported(arm, complete, candidates, searched)
@@ -195,7 +205,7 @@ class Study:
     def _arm_settings(
         self, fixed: dict[str, Any], arms: dict[str, dict]
     ) -> Iterator[tuple[str, str, dict]]:
-        """Every arm with each combination of its factors: its label, its name, its options."""
+        """Label, name and options of every arm with each combination of its factors."""
         for name, options in arms.items():
             table = {**fixed, **options}
             factors = [k for k, v in table.items() if isinstance(v, (list, dict))]
@@ -221,8 +231,8 @@ class Study:
 
 
 def expand(table: dict[str, Any], seed: str) -> list[dict[str, Any]]:
-    """Every combination of the values of `table`'s lists; or, with ranges `{low, high}`, as many
-    random ones as `draws` says: the same for the same `seed`."""
+    """All combinations of the values of `table`'s lists, or, if it has `draws`, that many random
+    ones, in which ranges `{low, high}` are allowed. Equal `seed`s give equal draws."""
     draws = table.get("draws")
     if draws is None:
         for name, value in table.items():

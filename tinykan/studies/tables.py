@@ -1,4 +1,4 @@
-"""The tables of a study's page, and how its numbers are written."""
+"""The tables of a report, and the format of their numbers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tinykan.studies.page import Block, Code, Inline, Paragraph, Strong, Table
+from tinykan.studies.rendering import Code, Strong, Table
+from tinykan.studies.results import CellResult
 from tinykan.studies.statistics import (
     Condition,
     Group,
     SearchRow,
-    Study,
+    StudyResults,
     deviation,
     finite,
     shared,
@@ -23,8 +24,8 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class Unit:
-    """How a score's values are written: in a power of ten that gives the best one digit before the
-    point, unless it is of a usual size."""
+    """The format of a score's values: scaled by a power of ten that gives the best value one digit
+    before the point, unless that is between 0.1 and 1000."""
 
     score: str
     best: float
@@ -48,7 +49,7 @@ class Unit:
         return f"{value * 10**-self.exponent:.{decimals}f}"
 
     def spread(self, values: list[float], single: bool = True) -> str:
-        """Mean and standard deviation; of two values these themselves, unless not `single`."""
+        """Mean and standard deviation; of two values the values themselves, if `single`."""
         if not values:
             return NONE
         mean = self.show(sum(values) / len(values))
@@ -59,59 +60,57 @@ class Unit:
         return f"{mean} ± {self.show(deviation(values) or 0.0)}"
 
     def full(self, values: list[float]) -> str:
-        """The same with its power of ten, for a sentence."""
+        """The spread with its power of ten, for a sentence."""
         spread = self.spread(values)
         if not self.exponent:
             return spread
         return f"{spread} {self.power}" if len(values) < 2 else f"({spread}) {self.power}"
 
 
-def units(study: Study, ranking: list[Group]) -> list[Unit]:
-    """Of the deciding score and then of the others, if the best arm has them."""
-    scores = dict.fromkeys([study.score, *study.results["scores_shown"]])
+def units(study: StudyResults, ranking: list[Group]) -> list[Unit]:
+    """Units of the deciding score, then of the other scores that the best arm has."""
+    scores = dict.fromkeys([study.score, *study.results.scores_shown])
     return [Unit(s, ranking[0].mean(s)) for s in scores if ranking[0].values(s)]
 
 
-def distance(study: Study, group: Group, best: Group) -> str:
-    """A ratio of errors; a difference of scores like decibels, of which ratios mean nothing."""
+def distance(study: StudyResults, group: Group, best: Group) -> str:
+    """Distance to the best arm: a ratio of errors, or a difference where higher is better."""
     mean, least = group.mean(study.score), best.mean(study.score)
     if study.lower_is_better and least > 0:
         return f"{mean / least:.2f} ×"
     return Unit(study.score, least).show(mean - least).replace("-", "−")
 
 
-def ranking_table(study: Study, condition: Condition) -> Table:
-    """Every arm with a final cell, the best first, and the baseline at its place."""
+def ranking_table(study: StudyResults, condition: Condition) -> Table:
+    """Every arm with a final cell, the best first, with the baseline among them."""
     ranking = study.rankings[condition]
     first, *others = units(study, ranking)
-    columns = ["arm", first.label, "to the best", "seeds", "network", "learnable numbers"]
+    columns = ["arm", first.label, "to the best", "seeds", "network", "parameters"]
     columns += [unit.label for unit in others]
-    columns += ["rate, schedule", "rates tried", "seconds"]
-    rows: list[tuple[float, list[Inline]]] = []
-    row: list[Inline]
+    columns += ["learning rate, schedule", "learning rates tried", "seconds"]
+    rows: list[tuple[float, list[str]]] = []
     for group in ranking:
         if not group.complete:
-            row = [group.arm, NONE, NONE, _seeds(group), *[NONE] * (len(columns) - 4)]
+            row: list[str] = [group.arm, NONE, NONE, _seeds(group), *[NONE] * (len(columns) - 4)]
             rows.append((math.inf, row))
             continue
-        cell = group.complete[0]
         row = [
             Strong(group.arm) if group is ranking[0] else group.arm,
             first.spread(group.values(study.score)),
             _to_the_best(study, group, ranking[0]),
             _seeds(group),
-            cell["shape"],
-            _size(cell["parameters"], condition.budget),
+            _plain(group.complete[0].shape),
+            _size(group.parameters, condition.budget),
             *(unit.spread(group.values(unit.score), single=False) for unit in others),
             _rates(group),
             str(_tried(study, group) or NONE),
             seconds(group.seconds),
         ]
         rows.append((study.order(group.mean(study.score)), row))
-    if baseline := study.results["baseline"]:
-        scores = {u.label: finite([baseline["scores"].get(u.score)]) for u in (first, *others)}
+    if baseline := study.results.baseline:
+        scores = {u.label: finite([baseline.scores.get(u.score)]) for u in (first, *others)}
         shown = {u.label: u.spread(scores[u.label]) for u in (first, *others)}
-        row = [f"{baseline['label']} (baseline)", *(shown.get(c, "") for c in columns[1:])]
+        row = [f"{baseline.label} (baseline)", *(shown.get(c, "") for c in columns[1:])]
         place = scores[first.label]
         rows.append((study.order(place[0]) if place else math.inf, row))
     rows.sort(key=lambda item: item[0])
@@ -120,51 +119,50 @@ def ranking_table(study: Study, condition: Condition) -> Table:
         f"{condition}: {study.score}, the {order} first",
         columns,
         [row for _, row in rows],
-        frozenset({"network", "rate, schedule"}),
+        frozenset({"network", "learning rate, schedule"}),
     )
 
 
-def search_table(study: Study) -> Table:
-    """Every rate tried, by arm, with its score, those that were chosen in bold."""
+def search_table(study: StudyResults) -> Table:
+    """The score of every learning rate tried, by arm; those chosen are bold."""
     every = [cell for row in study.search for cells in row.rates.values() for cell in cells]
-    found = finite(cell["scores"].get(study.score) for cell in every if cell["scores"])
+    found = finite(cell.value(study.score) for cell in every)
     unit = Unit(study.score, min(found, key=study.order, default=0.0))
     rates = sorted({rate for row in study.search for rate in row.rates})
-    rows: list[list[Inline]] = []
+    rows: list[list[str]] = []
     for row in study.search:
         rows.append([row.name, *(_tried_score(row, rate, unit) for rate in rates)])
-    steps = sorted({cell["config"]["steps"] for cell in every})
-    seeds = sorted({cell["config"]["seed"] for cell in every})
+    steps = sorted({cell.config["steps"] for cell in every})
+    seeds = sorted({cell.config["seed"] for cell in every})
     caption = (
         f"{unit.label}, after {' or '.join(f'{n:,}' for n in steps)} steps, "
-        f"seed {', '.join(map(str, seeds))}; columns are learning rates, the chosen one is bold"
+        f"seed {', '.join(map(str, seeds))}; columns are learning rates, the chosen ones are bold"
     )
     return Table(caption, ["arm", *(f"{rate:g}" for rate in rates)], rows)
 
 
-def failure_table(study: Study) -> Table:
-    rows: list[list[Inline]] = [
+def failure_table(study: StudyResults) -> Table:
+    rows: list[list[str]] = [
         [
-            cell["arm"],
-            cell["phase"],
-            cell["reason"] or "no reason is known",
-            NONE if cell["config"]["lr"] is None else f"{cell['config']['lr']:g}",
-            f"{cell['config']['steps']:,}",
-            str(cell["config"]["seed"]),
-            Code(cell["key"]),
+            cell.arm,
+            cell.phase,
+            cell.reason or "unknown",
+            NONE if cell.config["lr"] is None else f"{cell.config['lr']:g}",
+            f"{cell.config['steps']:,}",
+            str(cell.config["seed"]),
+            Code(cell.key),
         ]
         for cell in study.failed
     ]
-    columns = ["arm", "phase", "reason", "rate", "steps", "seed", "key"]
+    columns = ["arm", "phase", "reason", "learning rate", "steps", "seed", "key"]
     return Table("Runs without a score", columns, rows, frozenset({"phase", "reason", "key"}))
 
 
-def provenance(study: Study) -> list[Block]:
-    """The configuration, machine and versions of each cell: once what all have in common, then a
-    row for each cell."""
+def provenance(study: StudyResults) -> list[Table]:
+    """Configuration, machine and versions of all cells: first what they share, then a row each."""
     machines = [_machine(cell) for cell in study.cells]
-    common, varied = shared([cell["config"] for cell in study.cells])
-    # A cell that has not run has no machine yet.
+    common, varied = shared([cell.config for cell in study.cells])
+    # Cells that have not run have no machine yet.
     common_machine, varied_machine = shared([machine for machine in machines if machine])
     facts = {**common, **common_machine}
     table = Table(
@@ -173,21 +171,21 @@ def provenance(study: Study) -> list[Block]:
         [[name, _plain(value)] for name, value in facts.items()],
         frozenset({"value"}),
     )
-    columns = ["key", "arm", "phase", "state", "attempts", "network", "learnable numbers", *varied]
-    columns += [study.score, "seconds", "compiling", *varied_machine]
-    rows: list[list[Inline]] = []
+    columns = ["key", "arm", "phase", "state", "attempts", "network", "actual parameters", *varied]
+    columns += [study.score, "seconds", "compilation", *varied_machine]
+    rows: list[list[str]] = []
     for cell, machine in zip(study.cells, machines, strict=True):
-        row: list[Inline] = [cell["arm"], cell["phase"], cell["state"]]
-        row += [_plain(cell[name]) for name in ("attempts", "shape", "parameters")]
-        row += [_plain(cell["config"].get(name)) for name in varied]
-        score = (cell["scores"] or {}).get(study.score)
+        row: list[str] = [cell.arm, cell.phase, cell.state]
+        row += map(_plain, (cell.attempts, cell.shape, cell.parameters))
+        row += [_plain(cell.config.get(name)) for name in varied]
+        score = cell.value(study.score)
         row += [f"{score:.4g}" if finite([score]) else NONE]
         row += [
-            NONE if cell[name] is None else seconds(cell[name])
-            for name in ("train_seconds", "compile_seconds")
+            NONE if value is None else seconds(value)
+            for value in (cell.train_seconds, cell.compile_seconds)
         ]
         row += [_plain(machine.get(name)) for name in varied_machine]
-        rows.append([Code(cell["key"]), *row])
+        rows.append([Code(cell.key), *row])
     words = frozenset({"arm", "phase", "state", "network"})
     return [table, Table("Every run", columns, rows, words)]
 
@@ -196,8 +194,8 @@ def seconds(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def search_notes(study: Study) -> list[Block]:
-    """What the search leaves open."""
+def search_notes(study: StudyResults) -> list[str]:
+    """Limits of the search."""
     edges = [row.name for row in study.search if row.at_the_edge]
     efforts = {
         arm: sum(len(row.rates) for row in study.search if row.arm == arm) for arm in study.arms
@@ -206,15 +204,15 @@ def search_notes(study: Study) -> list[Block]:
     texts = []
     if edges:
         texts.append(
-            f"Chosen at the edge of the rates tried, beyond which a better one may lie: "
+            f"Chosen at the edge of the learning rates tried, beyond which a better one may lie: "
             f"{'; '.join(edges)}."
         )
     if least != most:
-        texts.append(f"The effort differs: from {least} to {most} runs of search for an arm.")
-    return [Paragraph((text,)) for text in texts]
+        texts.append(f"The effort differs: an arm's search took from {least} to {most} runs.")
+    return texts
 
 
-def _to_the_best(study: Study, group: Group, best: Group) -> Inline:
+def _to_the_best(study: StudyResults, group: Group, best: Group) -> str:
     standing = study.standing(group, best)
     if standing == "best":
         return Strong("best")
@@ -223,7 +221,7 @@ def _to_the_best(study: Study, group: Group, best: Group) -> Inline:
 
 
 def _seeds(group: Group) -> str:
-    """How many have a score, and of how many, if not all."""
+    """The number of seeds with a score, and of all seeds if some have none."""
     count, planned = len(group.complete), len(group.cells)
     return str(count) if count == planned else f"{count} of {planned}"
 
@@ -233,11 +231,11 @@ def _size(parameters: int, budget: int) -> str:
 
 
 def _rates(group: Group) -> str:
-    pairs = ((cell["config"]["lr"], cell["config"]["schedule"]) for cell in group.complete)
+    pairs = ((cell.config["lr"], cell.config["schedule"]) for cell in group.complete)
     return "; ".join(f"{rate:g}, {schedule}" for rate, schedule in dict.fromkeys(pairs))
 
 
-def _tried(study: Study, group: Group) -> int:
+def _tried(study: StudyResults, group: Group) -> int:
     budget = group.condition.budget
     return sum(
         len(row.rates)
@@ -246,20 +244,20 @@ def _tried(study: Study, group: Group) -> int:
     )
 
 
-def _tried_score(row: SearchRow, rate: float, unit: Unit) -> Inline:
+def _tried_score(row: SearchRow, rate: float, unit: Unit) -> str:
     cells = row.rates.get(rate, [])
-    scores = finite(cell["scores"].get(unit.score) for cell in cells if cell["scores"])
+    scores = finite(cell.value(unit.score) for cell in cells)
     shown = unit.show(sum(scores) / len(scores)) if scores else ""
     if cells and not scores:
-        shown = cells[0]["state"]
+        shown = cells[0].state
     return Strong(shown) if rate in row.chosen else shown
 
 
-def _machine(cell: dict) -> dict[str, Any]:
-    if cell["device"] is None:
+def _machine(cell: CellResult) -> dict[str, Any]:
+    if cell.device is None:
         return {}
-    versions = {f"{name} version": version for name, version in (cell["versions"] or {}).items()}
-    named = {"device": cell["device"], "renderer": cell["renderer"], "cores": cell["host_cores"]}
+    versions = {f"{name} version": version for name, version in (cell.versions or {}).items()}
+    named = {"device": cell.device, "renderer": cell.renderer, "cores": cell.host_cores}
     return named | versions
 
 

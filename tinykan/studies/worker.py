@@ -1,4 +1,4 @@
-"""Runs the cells of a study, one after another, until none is left."""
+"""A worker, which runs the cells of a study until none is left, and the results of all workers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from tinykan.runs.options import Options
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import SUMMARY, Run
 from tinykan.studies.queue import Queue, Record
+from tinykan.studies.results import Baseline, CellResult, Results, cell_from, lossless
 from tinykan.studies.study import Cell, Study
 from tinykan.tasks.images import to_pillow
 from tinykan.tasks.prediction import Predictor
 from tinykan.training import Step
 
-POLL = 1.0  # seconds between looks at the queue while others hold what is left
+POLL = 1.0  # seconds between queries while other workers run what is left
 UNKNOWN = Record("waiting")
-# What a run's summary says that its cell's result says too.
-SUMMARISED = (
+# Entries of a run's summary that its cell's result repeats.
+SUMMARIZED = (
     "parameters",
     "compile_seconds",
     "train_seconds",
@@ -43,8 +44,8 @@ SUMMARISED = (
 
 
 def work(study: Study, queue: Queue, folder: Path, say: Callable[[str], None]) -> None:
-    """Runs what is left of `study`, beside other workers; runs are kept in `folder`. Ends when no
-    cell is left that is not done or failed."""
+    """Runs the cells of `study` concurrently with other workers, each in a subfolder of `folder`.
+    Returns when all cells are complete or failed. `say` receives the progress in lines."""
     started, steps_done, waiting = time.perf_counter(), 0, False
     while True:
         queue.revive()
@@ -55,7 +56,7 @@ def work(study: Study, queue: Queue, folder: Path, say: Callable[[str], None]) -
             return
         if not left:
             if not waiting:
-                say("waiting for the cells that other workers run")
+                say("waiting for cells of other workers")
             waiting = True
             time.sleep(POLL)
             continue
@@ -74,7 +75,7 @@ def work(study: Study, queue: Queue, folder: Path, say: Callable[[str], None]) -
             steps_done += cell.config["steps"]
             steps_left = sum(c.config["steps"] for c in left if c.key != cell.key)  # noqa: B023
             minutes = (time.perf_counter() - started) / steps_done * steps_left / 60
-            coming = f"  about {minutes:.0f} min left of what is known" if steps_left else ""
+            coming = f"  about {minutes:.0f} min left for the known cells" if steps_left else ""
             say(f"{about}  {study.score} {result['score']:.5g}  {result['seconds']:.0f} s{coming}")
             return result
 
@@ -82,8 +83,8 @@ def work(study: Study, queue: Queue, folder: Path, say: Callable[[str], None]) -
 
 
 def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> dict[str, Any]:
-    """Trains a cell, or goes on from its checkpoint in `folder`, or takes its result from there.
-    `again` forgets an earlier failure. Raises UserError if it fails."""
+    """Trains a cell, resumes it from the checkpoint in `folder`, or returns the result found there.
+    `again` discards an earlier failure. Raises UserError if the run fails."""
     begun = time.perf_counter()
     if again:
         _forget_failure(folder)
@@ -119,54 +120,52 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
     return _result(out.finish(model, history, {**scores, "cell": cell_only}, problem))
 
 
-def results(study: Study, queue: Queue, command: str) -> dict[str, Any]:
-    """All that is known of the study, as the report reads it."""
-    found = [_entry(cell, record) for cell, record in known_cells(study, queue)]
-    # Reconstructions of one seed tell enough.
-    shown = set()
-    for entry in found:
-        kind = (entry["arm"], entry["config"]["steps"], entry["config"]["parameters"])
-        if kind in shown or entry["phase"] == "search":
-            entry["picture"] = None
-        elif entry.get("picture"):
+def results(study: Study, queue: Queue, command: str) -> Results:
+    """All that is known of the study; `command` reproduces it."""
+    found, shown = [], set()
+    for cell, record in known_cells(study, queue):
+        # One seed's reconstruction is enough for an arm and condition.
+        kind = (cell.arm, cell.config["steps"], cell.config["parameters"])
+        result = _cell_result(cell, record, cell.phase == "final" and kind not in shown)
+        if result.picture:
             shown.add(kind)
-    baseline = study.task.baseline
-    return {
-        "format": 1,
-        "name": study.name,
-        "title": study.title,
-        "question": study.question,
-        "notes": study.notes,
-        "protocol": study.task_text,
-        "command": command,
-        "study_file": study.text,
-        "score": study.score,
-        "lower_is_better": study.lower_is_better,
-        "scores_shown": list(dict.fromkeys(k for e in found for k in e.get("scores", ()))),
-        "baseline": baseline and {"label": study.task.baseline_name, "scores": baseline},
-        "target_picture": encoded(study.task.picture(study.task.target)),
-        "cells": found,
-        "planned": study.planned,
-        "seconds": round(sum(entry.get("seconds", 0) for entry in found), 1),
-    }
+        found.append(result)
+    scores, target = study.task.baseline, study.task.picture(study.task.target)
+    return Results(
+        name=study.name,
+        title=study.title,
+        question=study.question,
+        notes=study.notes,
+        protocol=study.task_text,
+        command=command,
+        study_file=study.text,
+        score=study.score,
+        lower_is_better=study.lower_is_better,
+        scores_shown=list(dict.fromkeys(k for result in found for k in result.scores or ())),
+        baseline=Baseline(study.task.baseline_name, scores) if scores else None,
+        target_picture=None if target is None else lossless(_pixels(target)),
+        cells=found,
+        planned=study.planned,
+        seconds=round(sum(result.seconds or 0 for result in found), 1),
+    )
 
 
 def known_cells(study: Study, queue: Queue) -> list[tuple[Cell, Record]]:
-    """The cells of the study that are known by now, with what is known of them."""
+    """The cells of the study that are known so far, with their records."""
     records = queue.records()
     cells = study.cells(lambda cell: _score(records.get(cell.key, UNKNOWN)))
     return [(cell, records.get(cell.key, UNKNOWN)) for cell in cells]
 
 
 def describe(study: Study, cell: Cell) -> str:
-    """A cell in one line: its arm and what else differs between cells."""
+    """A cell in one line: its phase, its arm and the settings that differ between cells."""
     config = cell.config
-    told = {k: config[k] for k in ("parameters", "steps", "seed", *study.searched)}
-    return f"{cell.phase} {cell.arm}: " + " ".join(f"{k}={v}" for k, v in told.items())
+    names = dict.fromkeys(("parameters", "steps", "seed", *study.searched))
+    return f"{cell.phase} {cell.arm}: " + " ".join(f"{name}={config[name]}" for name in names)
 
 
 def encoded(picture: np.ndarray | None) -> str | None:
-    """An image in [-1, 1], if there is one, as PNG in base64."""
+    """An image in [-1, 1] as PNG in base64."""
     if picture is None:
         return None
     buffer = io.BytesIO()
@@ -175,18 +174,18 @@ def encoded(picture: np.ndarray | None) -> str | None:
 
 
 def _result(summary: dict[str, Any]) -> dict[str, Any]:
-    """What the study keeps of a finished run."""
-    return {name: summary[name] for name in SUMMARISED} | summary["cell"]
+    """The result of a finished run, from its summary."""
+    return {name: summary[name] for name in SUMMARIZED} | summary["cell"]
 
 
 def _score(record: Record) -> float | None:
-    """NaN for a failure, None while it is not known."""
+    """NaN for a failure, None while it is unknown."""
     if record.state == "failed":
         return math.nan
     return record.result["score"] if record.result else None
 
 
-def _entry(cell: Cell, record: Record) -> dict[str, Any]:
+def _cell_result(cell: Cell, record: Record, with_picture: bool) -> CellResult:
     known = {
         "key": cell.key,
         "arm": cell.arm,
@@ -198,7 +197,13 @@ def _entry(cell: Cell, record: Record) -> dict[str, Any]:
         "attempts": record.attempts,
         "config": cell.config,
     }
-    return known | (record.result or {})
+    outcome = record.result or {}
+    picture = outcome.get("picture") if with_picture else None
+    return cell_from({**known, **outcome, "picture": picture}, f"cell {cell.key}")
+
+
+def _pixels(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(to_pillow(picture).convert("RGB"))
 
 
 def _forget_failure(folder: Path) -> None:
