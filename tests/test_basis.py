@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import DENSE_BASES, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline as SciPyBSpline
 from scipy.special import eval_chebyt
 from tinygrad import Tensor, dtypes
 
+from tests.helpers import DENSE_BASES, needs_float64
 from tinykan import RBF, BSpline, Chebyshev, Fourier, Linear, Polynomial, UserError, Wavelet
 from tinykan.dense_basis import WAVELETS
 

@@ -4,17 +4,18 @@ line. Ten thousand mutated images are long; a hundred of them run by default."""
 from __future__ import annotations
 
 import io
+import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import limited, mutated
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tinygrad import Tensor, dtypes
 
+from scripts.fit_image import Config
+from tests.helpers import limited, mutated
 from tinykan import (
     KAN,
     RBF,
@@ -85,11 +86,6 @@ arguments = st.lists(
 
 @given(arguments)
 def test_command_lines_are_parsed_or_refused_in_one_line(arguments):
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-    from fit_image import Config
-
     stderr, sys.stderr = sys.stderr, io.StringIO()
     stdout, sys.stdout = sys.stdout, io.StringIO()
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import DENSE_BASES, double, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
+from tests.helpers import DENSE_BASES, double, needs_float64
 from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
 from tinykan.activations import ACTIVATIONS
 from tinykan.initializers import INITIALIZERS

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import DENSE_BASES, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
 
+from tests.helpers import DENSE_BASES, needs_float64
 from tinykan import (
     KAN,
     MLP,

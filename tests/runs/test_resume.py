@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers import ROOT
+
 STEPS = 400
 OPTIONS = f"--size 16 --model tanh --parameters 300 --depth 2 --batch 64 --steps {STEPS}".split()
 COMMAND = [sys.executable, "scripts/fit_image.py", "images/camera.png", *OPTIONS]

@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 import sympy
-from conftest import double, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from tinygrad import Tensor
 
+from tests.helpers import double, needs_float64
 from tinykan import (
     KAN,
     BSpline,

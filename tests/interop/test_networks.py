@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, float64, limited, mutated, needs_float64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline as SciPyBSpline
@@ -20,6 +19,7 @@ from scipy.special import expit
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import safe_save
 
+from tests.helpers import ROOT, float64, limited, mutated, needs_float64
 from tinykan import Network, UserError, load, parameter_count, save
 from tinykan.interop.networks import from_efficient_kan, from_pykan
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import double, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline as SciPySpline
-from test_layers import pykan_layer
 from tinygrad import Tensor
 
+from tests.helpers import double, needs_float64
+from tests.test_layers import pykan_layer
 from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError, batches, fit
 from tinykan.fitting.grids import (
     knots_from_samples,

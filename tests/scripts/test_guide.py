@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
-from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "scripts"))
-import guide
+from scripts import guide
 
 LONG = ("Machine precision", "A formula from data", "Learning without forgetting")
 NUMBER = r"\d+(?:\.\d+)?(?:e[+-]\d+)?"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import DENSE_BASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinygrad import Tensor, TinyJit, dtypes
 
+from tests.helpers import DENSE_BASES
 from tinykan import BSpline, KANLayer, Linear, Polynomial, device
 from tinykan.kernels import gpu as gpu_kernels
 from tinykan.kernels import work as kernels

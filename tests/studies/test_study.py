@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
+from tests.helpers import ROOT
 from tinykan import UserError
 from tinykan.runs.run import CHECKPOINT, PREVIOUS
 from tinykan.studies.queue import DEATHS, Queue
