@@ -1,1 +1,1 @@
-"""Scripts, each run by its path (`python scripts/fit_image.py`); a package, so that tests import them."""
+"""Scripts, each run by its path; a package, so that tests can import them."""
