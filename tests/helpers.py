@@ -1,18 +1,20 @@
-"""Pieces that several test files share: bases, float64, and damaged files."""
+"""Shared by the tests: references in NumPy and SciPy, float64, and damaged files."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.interpolate import BSpline as SciPyBSpline
 from tinygrad import Tensor, dtypes
 
 import tinykan  # selects the device before any tensor is made
-from tinykan import device
+from tinykan import BSpline, KANLayer, device
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +42,51 @@ def float64() -> Iterator[None]:
         yield
     finally:
         dtypes.default_float = before
+
+
+def uniform_knots(intervals: int, order: int, low: float = -1.0, high: float = 1.0) -> np.ndarray:
+    spacing = (high - low) / intervals
+    return low + spacing * np.arange(-order, intervals + order + 1)
+
+
+def spline_bases(x: np.ndarray, knots: np.ndarray, order: int, derivative: int = 0) -> np.ndarray:
+    """B-splines on `knots` at `x`, or their derivatives, by SciPy: each basis element on its own
+    knots, zero elsewhere, `[..., functions]`."""
+    columns = []
+    for n in range(len(knots) - order - 1):
+        element = SciPyBSpline.basis_element(knots[n : n + order + 2], extrapolate=False)
+        columns.append(
+            np.nan_to_num(element.derivative(derivative)(x) if derivative else element(x))
+        )
+    return np.stack(columns, axis=-1)
+
+
+def central_difference(function: Callable, x: Any, step: Any = 1e-5) -> Any:
+    """The slope of an elementwise function at `x`, 0 where the step h is 0. It is off by h^2 / 6
+    of the third derivative, and by 1e-16 / h of the value (in float64)."""
+    return (function(x + step) - function(x - step)) / np.where(np.equal(step, 0), 1, 2 * step)
+
+
+def numeric_gradient(
+    function: Callable[[np.ndarray], float], x: np.ndarray, positions: Iterable[int] | None = None
+) -> np.ndarray:
+    """The gradient of a function of an array by central differences, at the given positions in the
+    flattened array (default: all)."""
+    units = np.eye(x.size).reshape(-1, *x.shape)
+    places = range(x.size) if positions is None else positions
+    return np.array(
+        [central_difference(lambda t, u=units[p]: function(x + t * u), 0.0) for p in places]
+    )
+
+
+def pykan_layer(grid, coef, scale_base, scale_sp, mask) -> KANLayer:
+    """pykan's tensors in our layer: coefficients are [in, out, functions] there, and masked."""
+    order = 3
+    basis = BSpline(grid.shape[1] - 2 * order - 1, order, knots=double(grid))
+    layer = KANLayer(grid.shape[0], coef.shape[1], basis, bias=False, mask=mask)
+    layer.coefficients = double(coef.transpose(0, 2, 1))
+    layer.spline_weight, layer.base_weight = double(scale_sp), double(scale_base)
+    return layer
 
 
 @contextmanager

@@ -6,31 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.interpolate import BSpline as SciPyBSpline
 from scipy.special import eval_chebyt
 from tinygrad import Tensor, dtypes
 
-from tests.helpers import DENSE_BASES, needs_float64
+from tests.helpers import (
+    DENSE_BASES,
+    central_difference,
+    needs_float64,
+    spline_bases,
+    uniform_knots,
+)
 from tinykan import RBF, BSpline, Chebyshev, Fourier, Linear, Polynomial, UserError, Wavelet
 from tinykan.dense_basis import WAVELETS
 
 CASES = {"g5k3": 3, "g3k2": 2, "g20k3": 3, "g4k1": 1, "g6k5": 5, "g8k3_nonuniform": 3}
-
-
-def uniform_knots(intervals: int, order: int, low: float = -1.0, high: float = 1.0) -> np.ndarray:
-    spacing = (high - low) / intervals
-    return low + spacing * np.arange(-order, intervals + order + 1)
-
-
-def scipy_bases(x: np.ndarray, knots: np.ndarray, order: int, derivative: int = 0) -> np.ndarray:
-    """Each basis element on its own knots, zero elsewhere, `[points, functions]`."""
-    columns = []
-    for n in range(len(knots) - order - 1):
-        element = SciPyBSpline.basis_element(knots[n : n + order + 2], extrapolate=False)
-        columns.append(
-            np.nan_to_num(element.derivative(derivative)(x) if derivative else element(x))
-        )
-    return np.stack(columns, axis=-1)
 
 
 def away_from_knots(rng, intervals: int, order: int, count: int = 200) -> np.ndarray:
@@ -49,10 +38,10 @@ def test_values_and_derivatives_match_scipy_in_float32(order, intervals, given_k
     knots = uniform_knots(intervals, order)
     basis = BSpline(intervals, order, knots=knots if given_knots else None)
     tensor = Tensor(x).unsqueeze(-1)
-    expected = scipy_bases(x.astype(np.float64), knots, order)
+    expected = spline_bases(x.astype(np.float64), knots, order)
     np.testing.assert_allclose(basis(tensor).numpy()[:, 0], expected, atol=1e-6)
     # Slopes are as large as 1 / spacing, and so is the effect of one rounding of x.
-    slopes = scipy_bases(x.astype(np.float64), knots, order, derivative=1)
+    slopes = spline_bases(x.astype(np.float64), knots, order, derivative=1)
     np.testing.assert_allclose(
         basis.derivative(tensor).numpy()[:, 0], slopes, atol=2e-7 * intervals**2 + 1e-6
     )
@@ -68,8 +57,8 @@ def test_values_and_derivatives_match_scipy_in_float64(order, intervals, given_k
     tensor_knots = Tensor(knots, dtype=dtypes.float64) if given_knots else None
     basis = BSpline(intervals, order, knots=tensor_knots)
     tensor = Tensor(x, dtype=dtypes.float64).unsqueeze(-1)
-    expected = scipy_bases(x, knots, order)
-    slopes = scipy_bases(x, knots, order, derivative=1)
+    expected = spline_bases(x, knots, order)
+    slopes = spline_bases(x, knots, order, derivative=1)
     np.testing.assert_allclose(basis(tensor).numpy()[:, 0], expected, atol=1e-12)
     np.testing.assert_allclose(basis.derivative(tensor).numpy()[:, 0], slopes, atol=1e-12)
 
@@ -98,7 +87,7 @@ def test_pykan_golden_bases_in_float32(golden, case):
     grid, x = data[f"{case}/grid"], data[f"{case}/x"].astype(np.float32)
     basis = BSpline(grid.shape[1] - 2 * order - 1, order, knots=grid)
     expected = np.stack(
-        [scipy_bases(x[:, i].astype(float), grid[i], order) for i in range(x.shape[1])], axis=1
+        [spline_bases(x[:, i].astype(float), grid[i], order) for i in range(x.shape[1])], axis=1
     )
     # Knots are rounded to float32 as well: an absolute error of 2^-24 over the narrowest interval.
     tolerance = 1e-6 + 2**-24 / np.diff(grid).min()
@@ -137,8 +126,7 @@ def test_gradient_is_the_derivative_of_the_value(basis):
 
     tensor = Tensor(x, dtype=dtypes.float64).unsqueeze(-1)
     total = (basis(tensor) * Tensor(weights, dtype=dtypes.float64)).sum()
-    step = 1e-5
-    numeric = (value(x + step) - value(x - step)) / (2 * step)
+    numeric = central_difference(value, x)
     # Central differences: step^2 times a third derivative of order 10^3 at most.
     np.testing.assert_allclose(total.gradient(tensor)[0].numpy()[:, 0], numeric, atol=1e-6)
 
@@ -209,7 +197,7 @@ def test_exact_at_knots_and_both_ends(order):
     basis, intervals = BSpline(4, order), 4
     x = np.linspace(-1, 1, intervals + 1, dtype=np.float32)
     values = basis(Tensor(x).unsqueeze(-1)).numpy()[:, 0]
-    expected = scipy_bases(x.astype(float), uniform_knots(intervals, order), order)
+    expected = spline_bases(x.astype(float), uniform_knots(intervals, order), order)
     np.testing.assert_allclose(values, expected, atol=5e-7)  # 4 roundings of values up to 1
     np.testing.assert_allclose(values.sum(axis=-1), 1, atol=1e-6)
 

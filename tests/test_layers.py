@@ -9,21 +9,18 @@ from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
-from tests.helpers import DENSE_BASES, double, needs_float64
+from tests.helpers import (
+    DENSE_BASES,
+    central_difference,
+    double,
+    needs_float64,
+    numeric_gradient,
+    pykan_layer,
+)
 from tinykan import BSpline, EdgeTanh, KANLayer, Linear, Polynomial, UserError
 from tinykan.activations import ACTIVATIONS
 from tinykan.initializers import INITIALIZERS
 from tinykan.layers import learnable
-
-
-def pykan_layer(grid, coef, scale_base, scale_sp, mask) -> KANLayer:
-    """pykan's tensors in our layer: coefficients are [in, out, functions] there, and masked."""
-    order = 3
-    basis = BSpline(grid.shape[1] - 2 * order - 1, order, knots=double(grid))
-    layer = KANLayer(grid.shape[0], coef.shape[1], basis, bias=False, mask=mask)
-    layer.coefficients = double(coef.transpose(0, 2, 1))
-    layer.spline_weight, layer.base_weight = double(scale_sp), double(scale_base)
-    return layer
 
 
 @needs_float64
@@ -108,17 +105,16 @@ def test_gradients_match_finite_differences(name):
     gradients = [g.numpy().ravel().copy() for g in loss().gradient(*tensors)]
     for tensor, found in zip(tensors, gradients, strict=True):
         values = tensor.numpy().copy()
-        for position in rng.choice(values.size, min(values.size, 5), replace=False):
-            results = []
-            for step in (1e-5, -1e-5):
-                moved = values.copy()
-                moved.ravel()[position] += step
-                tensor.assign(double(moved)).realize()
-                results.append(loss().item())
-            tensor.assign(double(values)).realize()
-            numeric = (results[0] - results[1]) / 2e-5
-            # Central differences in float64: 1e-10 of curvature and 1e-11 of rounding.
-            assert found[position] == pytest.approx(numeric, rel=1e-6, abs=1e-7)
+
+        def loss_at(moved: np.ndarray, tensor: Tensor = tensor) -> float:
+            tensor.assign(double(moved)).realize()
+            return loss().item()
+
+        positions = rng.choice(values.size, min(values.size, 5), replace=False)
+        numeric = numeric_gradient(loss_at, values, positions)
+        tensor.assign(double(values)).realize()
+        # Central differences in float64: 1e-10 of curvature and 1e-11 of rounding.
+        assert found[positions] == pytest.approx(numeric, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -233,11 +229,10 @@ def test_functions_and_their_slopes(name, kind):
         ACTIVATIONS[name](tensor).numpy(), reference(exact), rtol=tolerance, atol=tolerance
     )
     slope = ACTIVATIONS[name](tensor).sum().gradient(tensor)[0].numpy()
-    # A central difference in float64: its own error is h^2 / 6 of the third derivative.
-    h = 1e-5
-    expected = (reference(exact + h) - reference(exact - h)) / (2 * h)
+    expected = central_difference(reference, exact)
+    # A central difference is off by 2e-11 of the third derivative, which is 30^3 at most.
     error = 30 * tolerance + (1e-5 if name == "sine30" else 1e-9)
-    smooth = np.abs(exact) > h
+    smooth = np.abs(exact) > 1e-5
     np.testing.assert_allclose(slope[smooth], expected[smooth], rtol=tolerance, atol=error)
 
 

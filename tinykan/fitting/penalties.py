@@ -27,7 +27,11 @@ class Regularization:
     each times its number: PyKAN's lamb, lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff. The
     last two count spline layers only, with spline weights.
 
-    >>> fit(model, batches(x, y), penalty=Regularization(model, 1e-3))
+    `fit(model, sample, penalty=Regularization(model, 1e-3))` adds it to the loss.
+
+    >>> from tinykan import KAN
+    >>> Regularization(KAN([2, 1]), strength=1e-3)([Tensor.zeros(4, 2)]).shape
+    ()
     """
 
     model: Network

@@ -2,9 +2,15 @@
 one by one, or all at once, by functions with a name, and what it then computes as text. Needs SciPy
 and SymPy, the `interpret` extra.
 
->>> network, chosen = auto_symbolic(model, x)
->>> fit(network, batches(x, y), steps=300, learning_rate=1e-3)
->>> formula(network, digits=3)
+>>> from tinykan import KAN, Polynomial
+>>> model = KAN([1, 1], Polynomial(2), base=None, seed=0)
+>>> network, chosen = auto_symbolic(model, np.linspace(-1, 1, 64)[:, None])
+>>> chosen[0].best.name
+'x^2'
+>>> formula(network, digits=2)
+[0.05 - 0.56*(x1 - 0.3)**2]
+
+Between the two, `fit(network, ...)` trains the numbers in the functions further.
 """
 
 from __future__ import annotations
