@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,34 @@ def pykan_layer(grid, coef, scale_base, scale_sp, mask) -> KANLayer:
     layer.coefficients = double(coef.transpose(0, 2, 1))
     layer.spline_weight, layer.base_weight = double(scale_sp), double(scale_base)
     return layer
+
+
+# A number in scientific notation is an error or a loss, unless it is a coefficient: beside an
+# operator or a bracket.
+_ERROR = r"(?<![\w.+*/^(-])(?<![-+*/] )\d(?:\.\d+)?e[+-]\d+(?!\w|\.\d| ?[-+*/^])"
+_PERCENTAGE = r"(?<![\w.])\d+(?:\.\d+)?%"
+
+
+def assert_same_output(printed: str, expected: str) -> None:
+    """Compares what a program prints with what a document says it prints, by the shape of each
+    number: errors and losses (in scientific notation) within a factor of 2, percentages within a
+    point, and everything else exactly: words, counts, exponents, the printed digits of decimals
+    and of the coefficients of formulas."""
+    numbers = re.compile(f"{_ERROR}|{_PERCENTAGE}")
+
+    def shape(text: str) -> list[str]:
+        text = numbers.sub(lambda n: "<percentage>" if n[0].endswith("%") else "<error>", text)
+        return [line.rstrip() for line in text.strip("\n").split("\n")]
+
+    assert shape(printed) == shape(expected)
+    for ours, theirs in zip(numbers.findall(printed), numbers.findall(expected), strict=True):
+        if ours.endswith("%"):
+            # Printed decimals have no exact difference in binary: a margin of 1e-9.
+            close = abs(float(ours[:-1]) - float(theirs[:-1])) <= 1 + 1e-9
+        else:
+            low, high = sorted((float(ours), float(theirs)))
+            close = high <= 2 * low
+        assert close, f"{ours} for {theirs} in {expected!r}"
 
 
 @contextmanager
