@@ -1,4 +1,4 @@
-"""Runs the stories of docs/guide.md, and writes down what came out."""
+"""Runs the programs of docs/guide.md and writes their output into it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ GUIDE, PICTURES, DRAWN = ROOT / "docs/guide.md", ROOT / "docs/guide", ROOT / "ru
 
 @dataclass(kw_only=True)
 class Config:
-    """Runs the stories of docs/guide.md, each in a process of its own. What they print is shown;
-    what they draw is in runs/guide."""
+    """Runs the stories of docs/guide.md, each in a process of its own, and shows what they print.
+    Their pictures are in runs/guide."""
 
-    story: str | None = option(None, "the title of one of them (default: all)", positional=True)
-    write: bool = option(False, "put what they print and draw into the guide")
+    story: str | None = option(None, "title of one story (default: all)", positional=True)
+    write: bool = option(False, "replace the output and pictures in the guide by these")
 
 
 @dataclass(frozen=True)
 class Story:
-    """A section of the guide: its text up to and with its last program, that program after what all
-    stories begin with, and what it is said to print."""
+    """A section of the guide: `text` up to the end of its last program; that `program`, preceded by
+    the imports that all stories share; and its output as the guide has it."""
 
     text: str
     program: str
@@ -37,25 +37,26 @@ class Story:
 
 
 def stories() -> dict[str, Story]:
-    """By their titles."""
+    """The guide's sections by title."""
     beginning, *sections = re.split(r"^## ", GUIDE.read_text(), flags=re.MULTILINE)
-    start = _parts(beginning)[1]
+    imports = _parts(beginning)[1]
     found = {}
     for section in sections:
         text, program, printed = _parts(section)
-        found[section.split("\n")[0]] = Story(text, start + program, printed)
+        found[section.split("\n")[0]] = Story(text, imports + program, printed)
     return found
 
 
 def _parts(section: str) -> tuple[str, str, str | None]:
-    """The text with the last program, that program, and what it is said to print, if anything."""
+    """The text up to the end of the last program, that program, and its output if there is any."""
     found = re.match(r"(.*```python\n(.*?)```\n)(?:\n```\n(.*?)```\n)?", section, re.DOTALL)
     assert found, f"no program in: {section[:40]}"
     return found[1], found[2], found[3]
 
 
-def told(title: str) -> tuple[str, list[str]]:
-    """What the story prints, and the names of the pictures it drew."""
+def run_story(title: str) -> tuple[str, list[str]]:
+    """The output of a story's program and the names of the pictures that it wrote. Raises UserError
+    if there is no such story, or if its program fails."""
     DRAWN.mkdir(parents=True, exist_ok=True)
     before = {path: path.stat().st_mtime_ns for path in DRAWN.iterdir()}
     program = lookup("story", title, stories()).program
@@ -71,14 +72,14 @@ def told(title: str) -> tuple[str, list[str]]:
 def main(config: Config) -> None:
     for title in [config.story] if config.story else stories():
         print(f"## {title}", flush=True)
-        printed, drawn = told(title)
+        printed, drawn = run_story(title)
         print(printed, flush=True)
         if config.write:
             _write(title, printed, drawn)
 
 
 def _write(title: str, printed: str, drawn: list[str]) -> None:
-    """Puts it after the story's program, in the place of what was there."""
+    """Replaces everything after the story's program by its output and pictures."""
     PICTURES.mkdir(exist_ok=True)
     for name in drawn:
         shutil.copy(DRAWN / name, PICTURES / name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.interpolate import BSpline as Reference
 from tinygrad import Tensor
 
+from tests.helpers import spline_bases, uniform_knots
 from tinykan import KAN, MLP, BSpline, KANLayer, Polynomial, Siren, batches, fit, load, save
 from tinykan.tasks.images import pixel_sampler, render
 from tinykan.tasks.prediction import Predictor
@@ -35,21 +35,6 @@ def close(record_property):
     return compare
 
 
-def uniform_knots(intervals: int, order: int) -> np.ndarray:
-    return -1 + 2 / intervals * np.arange(-order, intervals + order + 1)
-
-
-def splines(x: np.ndarray, knots: np.ndarray, order: int, derivative: int = 0) -> np.ndarray:
-    """All basis functions at `x`, by SciPy, `[..., functions]`."""
-    values = []
-    for n in range(len(knots) - order - 1):
-        element = Reference.basis_element(knots[n : n + order + 2], extrapolate=False)
-        values.append(
-            np.nan_to_num(element.derivative(derivative)(x) if derivative else element(x))
-        )
-    return np.stack(values, -1)
-
-
 def silu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     s = 1 / (1 + np.exp(-x))
     return x * s, s + x * s * (1 - s)
@@ -69,7 +54,7 @@ def test_a_spline_layer_and_its_gradients(close, kernels, intervals, order, give
     c, w, b = (t.numpy().astype(float) for t in learnable(layer))
     x, upstream = Tensor(X.astype(np.float32)), Tensor(UPSTREAM.astype(np.float32))
     exact = X.astype(np.float32).astype(float)
-    phi, slope = (splines(exact, knots, order, d) for d in (0, 1))
+    phi, slope = (spline_bases(exact, knots, order, d) for d in (0, 1))
     base, base_slope = silu(exact)
     y = layer(x)
     dx, dc, dw, db = (y * upstream).sum().gradient(x, *learnable(layer))

@@ -1,36 +1,23 @@
-"""Bases against NumPy, SciPy, pykan's own numbers, finite differences and their own properties."""
+"""Linear, polynomial and B-spline bases against SciPy, pykan and finite differences."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import DENSE_BASES, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.interpolate import BSpline as SciPyBSpline
-from scipy.special import eval_chebyt
 from tinygrad import Tensor, dtypes
 
+from tests.helpers import (
+    central_difference,
+    needs_float64,
+    spline_bases,
+    uniform_knots,
+)
 from tinykan import RBF, BSpline, Chebyshev, Fourier, Linear, Polynomial, UserError, Wavelet
 from tinykan.variants.bases import WAVELETS
 
 CASES = {"g5k3": 3, "g3k2": 2, "g20k3": 3, "g4k1": 1, "g6k5": 5, "g8k3_nonuniform": 3}
-
-
-def uniform_knots(intervals: int, order: int, low: float = -1.0, high: float = 1.0) -> np.ndarray:
-    spacing = (high - low) / intervals
-    return low + spacing * np.arange(-order, intervals + order + 1)
-
-
-def scipy_bases(x: np.ndarray, knots: np.ndarray, order: int, derivative: int = 0) -> np.ndarray:
-    """Each basis element on its own knots, zero elsewhere, `[points, functions]`."""
-    columns = []
-    for n in range(len(knots) - order - 1):
-        element = SciPyBSpline.basis_element(knots[n : n + order + 2], extrapolate=False)
-        columns.append(
-            np.nan_to_num(element.derivative(derivative)(x) if derivative else element(x))
-        )
-    return np.stack(columns, axis=-1)
 
 
 def away_from_knots(rng, intervals: int, order: int, count: int = 200) -> np.ndarray:
@@ -49,10 +36,10 @@ def test_values_and_derivatives_match_scipy_in_float32(order, intervals, given_k
     knots = uniform_knots(intervals, order)
     basis = BSpline(intervals, order, knots=knots if given_knots else None)
     tensor = Tensor(x).unsqueeze(-1)
-    expected = scipy_bases(x.astype(np.float64), knots, order)
+    expected = spline_bases(x.astype(np.float64), knots, order)
     np.testing.assert_allclose(basis(tensor).numpy()[:, 0], expected, atol=1e-6)
     # Slopes are as large as 1 / spacing, and so is the effect of one rounding of x.
-    slopes = scipy_bases(x.astype(np.float64), knots, order, derivative=1)
+    slopes = spline_bases(x.astype(np.float64), knots, order, derivative=1)
     np.testing.assert_allclose(
         basis.derivative(tensor).numpy()[:, 0], slopes, atol=2e-7 * intervals**2 + 1e-6
     )
@@ -68,8 +55,8 @@ def test_values_and_derivatives_match_scipy_in_float64(order, intervals, given_k
     tensor_knots = Tensor(knots, dtype=dtypes.float64) if given_knots else None
     basis = BSpline(intervals, order, knots=tensor_knots)
     tensor = Tensor(x, dtype=dtypes.float64).unsqueeze(-1)
-    expected = scipy_bases(x, knots, order)
-    slopes = scipy_bases(x, knots, order, derivative=1)
+    expected = spline_bases(x, knots, order)
+    slopes = spline_bases(x, knots, order, derivative=1)
     np.testing.assert_allclose(basis(tensor).numpy()[:, 0], expected, atol=1e-12)
     np.testing.assert_allclose(basis.derivative(tensor).numpy()[:, 0], slopes, atol=1e-12)
 
@@ -98,7 +85,7 @@ def test_pykan_golden_bases_in_float32(golden, case):
     grid, x = data[f"{case}/grid"], data[f"{case}/x"].astype(np.float32)
     basis = BSpline(grid.shape[1] - 2 * order - 1, order, knots=grid)
     expected = np.stack(
-        [scipy_bases(x[:, i].astype(float), grid[i], order) for i in range(x.shape[1])], axis=1
+        [spline_bases(x[:, i].astype(float), grid[i], order) for i in range(x.shape[1])], axis=1
     )
     # Knots are rounded to float32 as well: an absolute error of 2^-24 over the narrowest interval.
     tolerance = 1e-6 + 2**-24 / np.diff(grid).min()
@@ -137,71 +124,9 @@ def test_gradient_is_the_derivative_of_the_value(basis):
 
     tensor = Tensor(x, dtype=dtypes.float64).unsqueeze(-1)
     total = (basis(tensor) * Tensor(weights, dtype=dtypes.float64)).sum()
-    step = 1e-5
-    numeric = (value(x + step) - value(x - step)) / (2 * step)
+    numeric = central_difference(value, x)
     # Central differences: step^2 times a third derivative of order 10^3 at most.
     np.testing.assert_allclose(total.gradient(tensor)[0].numpy()[:, 0], numeric, atol=1e-6)
-
-
-def gaussians(x: np.ndarray, centers: int, low: float, high: float) -> np.ndarray:
-    places = np.linspace(low, high, centers)
-    return np.exp(-(((x[:, None] - places) / (places[1] - places[0])) ** 2))
-
-
-def wavelets(x: np.ndarray, levels: int, mother) -> np.ndarray:
-    columns = []
-    for level in range(levels):
-        edges = np.linspace(-1, 1, 2**level + 1)
-        columns += [mother(2**level * (x - c)) for c in (edges[1:] + edges[:-1]) / 2]
-    return np.stack(columns, -1)
-
-
-def waves(x: np.ndarray, frequencies: int, period: float) -> np.ndarray:
-    angles = 2 * np.pi / period * x[:, None] * np.arange(1, frequencies + 1)
-    return np.concatenate([np.sin(angles), np.cos(angles)], -1)
-
-
-FORMULAS = {
-    RBF(8): lambda x: gaussians(x, 8, -1, 1),
-    RBF(3, (2.0, 5.0)): lambda x: gaussians(x, 3, 2, 5),
-    Chebyshev(9): lambda x: eval_chebyt(np.arange(1, 10), np.tanh(x)[:, None]),
-    Fourier(6): lambda x: waves(x, 6, 2),
-    Fourier(2, 2 * np.pi): lambda x: waves(x, 2, 2 * np.pi),
-    Wavelet(4): lambda x: wavelets(
-        x, 4, lambda u: 2 / np.sqrt(3) / np.pi**0.25 * (1 - u**2) * np.exp(-(u**2) / 2)
-    ),
-    Wavelet(3, "morlet"): lambda x: wavelets(x, 3, lambda u: np.cos(5 * u) * np.exp(-(u**2) / 2)),
-    Wavelet(3, "dog"): lambda x: wavelets(x, 3, lambda u: -u * np.exp(-(u**2) / 2)),
-}
-
-
-@pytest.mark.parametrize("kind", [pytest.param("float64", marks=needs_float64), "float32"])
-@pytest.mark.parametrize("basis", FORMULAS, ids=repr)
-def test_dense_bases_follow_their_formulas(basis, kind):
-    x = np.random.default_rng(0).uniform(-3, 3, 300).astype(kind)
-    x[:4] = -1, 1, 0, 40
-    values = basis(Tensor(x, dtype=getattr(dtypes, kind)).unsqueeze(-1)).numpy()[:, 0]
-    expected = FORMULAS[basis](x.astype(float))
-    # Arguments up to 6 pi * 40, of the 6th frequency, known to half a unit in their last place; and
-    # slopes up to 9^2, of the 9th polynomial, times the rounding of tanh.
-    tolerance = (400 if isinstance(basis, Fourier) else 100) * np.finfo(kind).eps
-    np.testing.assert_allclose(values, expected, atol=tolerance)
-
-
-@pytest.mark.parametrize("basis", [*DENSE_BASES[1:], *[Wavelet(6, k) for k in WAVELETS]], ids=repr)
-def test_dense_bases_of_extreme_numbers(basis):
-    x = Tensor([[1e30], [-1e30], [1e4], [-30.0], [float("nan")]])
-    for values in (basis(x).numpy(), basis.derivative(x).numpy()):
-        assert np.isfinite(values[:4]).all() and np.isnan(values[4]).all()
-        if basis.domain:
-            assert (values[:4] == 0).all()
-
-
-@given(x=st.lists(st.floats(-1e6, 1e6, width=32), min_size=8, max_size=8))
-def test_chebyshev_and_fourier_stay_between_minus_one_and_one(x):
-    for basis in (Chebyshev(12), Fourier(6)):
-        # The recurrences' roundings add up, as fast as the square of the degree.
-        assert np.abs(basis(Tensor(x).unsqueeze(-1)).numpy()).max() <= 1 + 1e-5
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
@@ -209,7 +134,7 @@ def test_exact_at_knots_and_both_ends(order):
     basis, intervals = BSpline(4, order), 4
     x = np.linspace(-1, 1, intervals + 1, dtype=np.float32)
     values = basis(Tensor(x).unsqueeze(-1)).numpy()[:, 0]
-    expected = scipy_bases(x.astype(float), uniform_knots(intervals, order), order)
+    expected = spline_bases(x.astype(float), uniform_knots(intervals, order), order)
     np.testing.assert_allclose(values, expected, atol=5e-7)  # 4 roundings of values up to 1
     np.testing.assert_allclose(values.sum(axis=-1), 1, atol=1e-6)
 

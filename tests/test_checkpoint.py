@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import DENSE_BASES, limited, mutated
 from tinygrad import Tensor
 
+from tests.helpers import DENSE_BASES, limited, mutated
 from tinykan import (
     KAN,
     MLP,

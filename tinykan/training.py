@@ -150,6 +150,7 @@ def fit(
     """Trains `model` in place, and returns the history: the steps of a `Training`, which explains
     the arguments and errors, one after another.
 
+    >>> from tinykan import KAN
     >>> x = np.linspace(-1, 1, 50)[:, None]
     >>> history = fit(KAN([1, 1]), batches(x, x**2), steps=50, progress=False)
     >>> history.losses[-1] < history.losses[0]

@@ -28,7 +28,11 @@ class Regularization:
     lamb_coef and lamb_coefdiff. The last two apply to spline layers only, and their coefficients
     are multiplied by the spline weights. Raises UserError for weights that are not in that range.
 
-        fit(model, batches(x, y), penalty=Regularization(model, 1e-3))
+    `fit(model, sample, penalty=Regularization(model, 1e-3))` adds it to the loss.
+
+    >>> from tinykan import KAN
+    >>> Regularization(KAN([2, 1]), strength=1e-3)([Tensor.zeros(4, 2)]).shape
+    ()
     """
 
     model: Network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any
 
 from tinykan.checkpoint import write_atomically
 from tinykan.errors import UserError, need, warn
+
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -22,7 +25,7 @@ class RunFolder:
         self._warned: set[str] = set()
         path.mkdir(parents=True, exist_ok=True)
         filelock = need("filelock", extra="demo", purpose="a run's folder")
-        self._lock = filelock.FileLock(path / ".lock")
+        self._lock = filelock.FileLock(path / LOCK)
         try:
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
@@ -53,7 +56,10 @@ class RunFolder:
 
     def release(self) -> None:
         """Lets other runs have the folder."""
-        self._lock.release()
+        if self._lock.is_locked:
+            with contextlib.suppress(OSError):  # as where the folder has gone, or files are in use
+                (self.path / LOCK).unlink()
+            self._lock.release()
 
 
 def _line(entry: dict[str, Any]) -> str:

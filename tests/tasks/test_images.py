@@ -1,6 +1,9 @@
-"""Images of every odd kind, sampling and rendering."""
+"""Images of every odd kind, and damaged ones; sampling and rendering."""
 
 from __future__ import annotations
+
+import io
+import warnings
 
 import numpy as np
 import pytest
@@ -9,9 +12,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from tinygrad import Context, Tensor, dtypes
 
-from tinykan import MLP, ImageError, Predictor, load_image, pixel_sampler, render, save_image
-from tinykan.tasks.images import coordinates, interpolate, render_rows
-from tinykan.tensors import uniform
+from tests.helpers import limited, mutated
+from tinykan import (
+    MLP,
+    ImageError,
+    Predictor,
+    UserError,
+    load_image,
+    pixel_sampler,
+    render,
+    save_image,
+)
+from tinykan.tasks.images import bicubic, coordinates, interpolate, render_rows
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 3 rows, 4 columns, 0 to 220
 
@@ -168,25 +180,6 @@ def test_samples_depend_on_the_step_and_the_seed_alone():
     assert (draw(0, 5) != draw(1, 5)).mean() > 0.99
 
 
-def test_uniform_numbers_are_uniform_and_uncorrelated():
-
-    u = np.stack(
-        [uniform(Tensor([s], dtype=dtypes.int32), 0, (4096, 2)).numpy() for s in range(20)]
-    )
-    assert u.min() >= 0 and u.max() < 1
-    counts, _ = np.histogram(u, bins=64, range=(0, 1))
-    expected = u.size / 64
-    chi_squared = ((counts - expected) ** 2 / expected).sum()
-    assert 30 < chi_squared < 110  # 63 degrees of freedom: 63 +- 4 standard deviations
-    flat = u.reshape(-1, 2)
-    for a, b in (
-        (flat[:, 0], flat[:, 1]),
-        (flat[:-1, 0], flat[1:, 0]),
-        (u[0].ravel(), u[1].ravel()),
-    ):
-        assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(len(a))
-
-
 def test_rendering_at_any_size_in_bounded_pieces():
     model = MLP([2, 4, 3])
     predict = Predictor(model, chunk=50)
@@ -201,3 +194,54 @@ def test_coordinates_run_from_the_first_center_to_the_last():
     points = coordinates(3, 2)
     expected = [[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]]
     np.testing.assert_array_equal(points, expected)
+
+
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F")
+
+
+@pytest.fixture(scope="module")
+def originals() -> list[bytes]:
+    """A small image in every format that Pillow both writes and reads, in each mode it takes."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # of a format
+    Image.init()
+    rng, found = np.random.default_rng(0), []
+    noise = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+    for form in sorted(set(Image.SAVE) & set(Image.OPEN)):
+        for mode in MODES:
+            buffer = io.BytesIO()
+            try:
+                noise.convert(mode).save(buffer, form)
+                Image.open(io.BytesIO(buffer.getvalue())).load()
+            except Exception:
+                continue  # not a combination that Pillow writes
+            found.append(buffer.getvalue())
+    assert len(found) > 40
+    return found
+
+
+@pytest.mark.parametrize("cases", [100, pytest.param(10_000, marks=pytest.mark.long)])
+def test_mutated_images_are_read_or_refused_in_one_line(tmp_path, originals, cases):
+    rng, path, refused = np.random.default_rng(cases), tmp_path / "image", 0
+    for _ in range(cases):
+        path.write_bytes(mutated(originals[rng.integers(len(originals))], rng))
+        with limited(5), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, about damage that it got over
+            try:
+                image = load_image(path, size=16, color=bool(rng.integers(2)))
+                assert image.ndim == 3 and max(image.shape[:2]) == 16
+                assert np.abs(image).max() <= 1
+            except UserError as error:
+                refused += 1
+                assert str(error).startswith(str(path)) and "\n" not in str(error)
+    assert 0 < refused < cases
+
+
+@pytest.mark.parametrize("shape", [(9, 13), (10, 14)])
+def test_bicubic_enlargement_is_exact_on_quadratics(shape):
+    """Keys 1981, sec. IV: third-order convergence, so inside the image, squares are met."""
+    y, x = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    image = (0.3 * x**2 - 0.1 * x * y + 0.2 * y**2 + x - y)[..., None].astype(float)
+    enlarged = bicubic(image[::2, ::2], shape)
+    assert enlarged.shape == image.shape
+    np.testing.assert_allclose(enlarged[2:-4, 2:-4], image[2:-4, 2:-4], atol=1e-12)
+    np.testing.assert_array_equal(enlarged[::2, ::2], image[::2, ::2])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import float64, needs_float64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
+from tests.helpers import float64, needs_float64
 from tinykan import (
     KAN,
     BSpline,

@@ -1,27 +1,17 @@
-"""The local-support kernels against the plain path: values, gradients, edges, bits."""
+"""The local-support spline kernels against the plain path: values, gradients, edges, bits."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import DENSE_BASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinygrad import Tensor, TinyJit, dtypes
+from tinygrad import Tensor, TinyJit
 
-from tinykan import BSpline, KANLayer, Linear, Polynomial, device
-from tinykan.kernels import gpu as gpu_kernels
-from tinykan.kernels import launch
-from tinykan.tensors import learnable
+from tests.kernels.helpers import assert_paths_agree, grouped, reason, results, threaded
+from tinykan import BSpline, KANLayer
 
-threaded, grouped = (
-    serve(Tensor.ones(1, 1)) for serve in (launch.runs_on_threads, launch.runs_on_work_groups)
-)
-reason = f"plain path only on {device.summary()}"
 needs_kernels = pytest.mark.skipif(not (threaded or grouped), reason=reason)
-needs_dense_kernels = pytest.mark.skipif(not threaded, reason=reason)
-
-
 GRIDS = ["uniform", "shared", "own", "repeated"]
 
 
@@ -45,22 +35,6 @@ def with_knots(basis: BSpline, x: np.ndarray) -> np.ndarray:
         knots = np.broadcast_to(basis.knots.numpy(), (x.shape[1], basis.knots.shape[1])).T
         x[: len(knots)] = knots[: len(x)]
     return x
-
-
-def results(layer: KANLayer, x: np.ndarray, upstream: np.ndarray, mode: str) -> list[np.ndarray]:
-    """The output, the gradient to the input and those to the weights."""
-    layer.kernels = mode
-    inputs, factor = Tensor(x).realize(), Tensor(upstream).realize()
-    y = layer(inputs)
-    gradients = (y * factor).sum().gradient(inputs, *learnable(layer))
-    return [t.numpy().copy() for t in (y, *gradients)]
-
-
-def assert_paths_agree(layer: KANLayer, x: np.ndarray) -> None:
-    upstream = np.random.default_rng(9).normal(size=(len(x), layer.out_features)).astype(np.float32)
-    ours, plain = (results(layer, x, upstream, mode) for mode in ("auto", "reference"))
-    for a, b in zip(ours, plain, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
 
 
 @needs_kernels
@@ -95,15 +69,6 @@ def test_sizes_that_no_tile_divides(batch, inputs, outputs, intervals, grid):
     basis = splines(grid, intervals, 3, inputs)
     layer = KANLayer(inputs, outputs, basis, bias=batch % 2 == 0, rng=rng)
     assert_paths_agree(layer, rng.uniform(-1.5, 1.5, (batch, inputs)).astype(np.float32))
-
-
-@needs_dense_kernels
-@pytest.mark.parametrize("basis", DENSE_BASES, ids=repr)
-@pytest.mark.parametrize("base", ["silu", None])
-def test_dense_bases_match_the_plain_path(basis, base):
-    rng = np.random.default_rng(0)
-    layer = KANLayer(4, 5, basis, base=base, rng=rng)
-    assert_paths_agree(layer, rng.uniform(-2.5, 2.5, (6, 4)).astype(np.float32))
 
 
 # The last three hold knots that are all the same, and ends of either sign and 0.
@@ -154,19 +119,6 @@ def test_repeated_runs_give_the_same_bits(grid):
         assert all((a == b).all() for a, b in zip(first, other, strict=True))
 
 
-@given(
-    batch=st.integers(1, 100_000),
-    inputs=st.integers(1, 512),
-    functions=st.integers(2, 600),
-    out=st.integers(1, 512),
-)
-def test_slices_cover_the_batch_within_bounds(batch, inputs, functions, out):
-    slices, length = gpu_kernels._slices(batch, inputs, functions, out)
-    assert batch <= slices * length < batch + length
-    assert slices == 1 or length >= functions
-    assert slices == 1 or slices * inputs * functions * out <= gpu_kernels.SUMS
-
-
 @pytest.mark.parametrize("grid", ["uniform", "own"])
 def test_an_empty_batch_is_an_empty_result(grid):
     assert KANLayer(2, 3, splines(grid, 5, 3, 2))(Tensor.zeros(0, 2)).shape == (0, 3)
@@ -197,20 +149,3 @@ def test_pykan_golden_curves(golden, case):
     # the slopes multiply that.
     tolerance = (1e-6 + 2**-24 / np.diff(grid).min()) * 10 * np.abs(coefficients).max()
     np.testing.assert_allclose(y, curves.sum(axis=1), atol=tolerance)
-
-
-def test_other_types_take_the_plain_path():
-    half = Tensor.ones(4, 2, dtype=dtypes.float16)
-    assert not launch.runs_on_threads(half) and not launch.runs_on_work_groups(half)
-
-
-@needs_dense_kernels
-@pytest.mark.parametrize("basis", [Linear(), Polynomial(3)], ids=repr)
-@pytest.mark.parametrize(
-    "size", [(64, 16, 32), (96, 24, 68), (130, 7, 12), (37, 3, 5), (1, 4, 8), (6, 1, 1)]
-)
-def test_dense_layers_match_the_plain_path(basis, size):
-    batch, inputs, outputs = size
-    rng = np.random.default_rng(batch)
-    layer = KANLayer(inputs, outputs, basis, base=None, spline_weight=False, rng=rng)
-    assert_paths_agree(layer, rng.uniform(-1, 1, (batch, inputs)).astype(np.float32))

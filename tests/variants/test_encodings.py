@@ -60,3 +60,11 @@ def test_out_features(encoding):
 def test_bad_channels_are_one_line():
     with pytest.raises(UserError, match="0 channels"):
         Sines(2, 0)
+
+
+def test_the_seeds_encoding_with_channels_for_each_coordinate():
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 2)).astype(np.float32)
+    found = Sines(2, (1, 3))(Tensor(x)).numpy()
+    a, b = x[:, 0], x[:, 1]
+    expected = [a, b, np.sin(np.pi * (b + 1)), np.sin(2 * np.pi * (b + 1))]
+    np.testing.assert_allclose(found, np.stack(expected, axis=-1), atol=2e-6)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
+from tests.helpers import ROOT
 from tinykan import KAN, MLP, BSpline, Predictor, load, load_image, render, save
 from tinykan.runs.presets import MODELS
 from tinykan.tasks import metrics

@@ -15,9 +15,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
+from tests.helpers import ROOT
 from tinykan import UserError
 from tinykan.studies import pictures
 from tinykan.studies.report import Report, build_report, write_report

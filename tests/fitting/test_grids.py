@@ -6,13 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import double, needs_float64
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.interpolate import BSpline as SciPySpline
-from test_layers import pykan_layer
 from tinygrad import Tensor
 
+from tests.helpers import double, needs_float64, pykan_layer
 from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError, batches, fit
 from tinykan.fitting.grids import (
     knots_from_samples,
@@ -24,30 +22,6 @@ from tinykan.fitting.least_squares import b_splines, fit_coefficients, least_squ
 from tinykan.training import Training
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_b_splines_are_scipys(order):
-    knots = np.sort(RNG.uniform(-1, 1, (2, 7 + 2 * order)), axis=1)
-    x = RNG.uniform(-1.2, 1.2, (2, 200))
-    for values, own, at in zip(b_splines(x, knots, order), knots, x, strict=True):
-        for n in range(len(own) - order - 1):
-            one = SciPySpline.basis_element(own[n : n + order + 2], extrapolate=False)(at)
-            np.testing.assert_allclose(values[:, n], np.nan_to_num(one), atol=1e-11)
-
-
-def test_the_end_and_repeated_knots():
-    knots = np.array([[0.0, 0, 0, 1, 1, 2, 2, 2]])  # clamped, with a kink
-    values = b_splines(np.array([[-0.1, 0, 0.5, 1, 2, 2.1]]), knots, 2)[0]
-    np.testing.assert_allclose(values.sum(1), [0, 1, 1, 1, 1, 0], atol=1e-15)
-    assert values[4, -1] == 1 and values[1, 0] == 1
-
-
-def test_golden_coefficients(golden):
-    """pykan's least squares, to what its solver (by singular values) leaves of float64."""
-    data = golden("pykan_curve2coef")
-    found = fit_coefficients(data["x"].T, data["y"].transpose(1, 0, 2), data["grid"], 3)
-    np.testing.assert_allclose(found.transpose(0, 2, 1), data["coef"], atol=1e-12)
 
 
 @needs_float64

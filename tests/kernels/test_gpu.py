@@ -1,5 +1,5 @@
 """The spline kernels for devices that this machine may lack: rendered, and compiled where their
-compiler is here. What they compute is tested in test_kernels.py, on the device that there is."""
+compiler is here. What they compute is tested in test_spline.py, on the device that there is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinykan.kernels import gpu as gpu_kernels
 
 # tinygrad chooses its device once in a process. Apple's compiler is part of macOS; elsewhere the
 # source is written, but not compiled.
@@ -36,8 +40,6 @@ for batch, inputs, outputs, intervals in [(256, 16, 8, 5), (70, 3, 5, 50), (1, 1
         Tensor.realize(y, *y.square().sum().gradient(x, *learnable(layer)))
 print("rendered")
 """
-
-
 NO_COMPILER_NEEDED = ("NULL:METAL", "NULL:WGSL")
 
 
@@ -53,3 +55,16 @@ def test_the_spline_layer_is_rendered(target):
     if result.stdout.startswith("no compiler") and target not in NO_COMPILER_NEEDED:
         pytest.skip(result.stdout.splitlines()[0])
     assert result.stdout.strip() == "rendered"
+
+
+@given(
+    batch=st.integers(1, 100_000),
+    inputs=st.integers(1, 512),
+    functions=st.integers(2, 600),
+    out=st.integers(1, 512),
+)
+def test_slices_cover_the_batch_within_bounds(batch, inputs, functions, out):
+    slices, length = gpu_kernels._slices(batch, inputs, functions, out)
+    assert batch <= slices * length < batch + length
+    assert slices == 1 or length >= functions
+    assert slices == 1 or slices * inputs * functions * out <= gpu_kernels.SUMS

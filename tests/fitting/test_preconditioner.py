@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import float64, needs_float64
 from tinygrad import Tensor
 
+from tests.helpers import float64, needs_float64
 from tinykan import KAN, MLP, BSpline, Chebyshev, EdgeTanh, Network, batches, fit
 from tinykan.fitting.grids import knot_vectors
 from tinykan.fitting.least_squares import b_splines

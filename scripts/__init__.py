@@ -1,0 +1,1 @@
+"""Scripts, each run by its path; a package, so that tests can import them."""

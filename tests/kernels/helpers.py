@@ -1,0 +1,31 @@
+"""Shared by the tests of kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+from tinygrad import Tensor
+
+from tinykan import KANLayer, device
+from tinykan.kernels import launch
+from tinykan.tensors import learnable
+
+threaded, grouped = (
+    serve(Tensor.ones(1, 1)) for serve in (launch.runs_on_threads, launch.runs_on_work_groups)
+)
+reason = f"plain path only on {device.summary()}"
+
+
+def results(layer: KANLayer, x: np.ndarray, upstream: np.ndarray, mode: str) -> list[np.ndarray]:
+    """The output, the gradient to the input and those to the weights."""
+    layer.kernels = mode
+    inputs, factor = Tensor(x).realize(), Tensor(upstream).realize()
+    y = layer(inputs)
+    gradients = (y * factor).sum().gradient(inputs, *learnable(layer))
+    return [t.numpy().copy() for t in (y, *gradients)]
+
+
+def assert_paths_agree(layer: KANLayer, x: np.ndarray) -> None:
+    upstream = np.random.default_rng(9).normal(size=(len(x), layer.out_features)).astype(np.float32)
+    ours, plain = (results(layer, x, upstream, mode) for mode in ("auto", "reference"))
+    for a, b in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())

@@ -1,0 +1,70 @@
+"""The queue that workers share."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.studies.helpers import wait_for
+from tinykan import UserError
+from tinykan.studies.queue import DEATHS, Queue
+
+
+def test_cells_in_the_queue(study, tmp_path):
+    first, second, *_ = study().cells(lambda cell: None)
+    queue = Queue(f"sqlite:///{tmp_path / 'deep' / 'study.db'}", "tiny")
+    ran = []
+
+    def succeed(cell, again):
+        ran.append((cell, again))
+        return {"score": 3.5, "shape": "1-1"}
+
+    def fail(cell, again):
+        raise UserError("it diverged")
+
+    def die(cell, again):
+        raise OSError("no space left")
+
+    queue.work(first, succeed)
+    assert ran == [(first, False)]
+    record = queue.records()[first.key]
+    assert record.state == "complete" and record.result == {"score": 3.5, "shape": "1-1"}
+    queue.work(first, succeed)  # what is done is never run again
+    assert len(ran) == 1
+
+    queue.work(second, fail)
+    assert queue.records()[second.key].state == "failed"
+    assert queue.records()[second.key].reason == "it diverged"
+    queue.forgive()
+    assert queue.records()[second.key].state == "waiting"
+    with pytest.raises(OSError, match="no space left"):
+        queue.work(second, die)
+    assert queue.records()[second.key].state == "waiting"
+    # Another worker, in a connection of its own, sees the same and goes on.
+    Queue(f"sqlite:///{tmp_path / 'deep' / 'study.db'}", "tiny").work(second, succeed)
+    assert ran[1] == (second, True)
+    assert queue.records()[second.key].state == "complete"
+
+
+def test_a_storage_that_cannot_be_opened_is_one_line():
+    with pytest.raises(UserError, match="cannot open the storage") as error:
+        Queue("postgresql+psycopg://me:secret@127.0.0.1:1/none", "tiny")
+    assert "secret" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_cell_that_kills_its_workers_is_given_up(study, tmp_path, monkeypatch):
+    """At once, before a first heartbeat, or later."""
+    for name, seconds in {"HEARTBEAT": 1, "GRACE": 2}.items():
+        monkeypatch.setattr(f"tinykan.studies.queue.{name}", seconds)
+    cell = study().cells(lambda cell: None)[0]
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    queue = Queue(url, "tiny")
+    for death in range(DEATHS):
+        if (worker := os.fork()) == 0:
+            Queue(url, "tiny").work(cell, lambda *_, d=death: time.sleep(d) or os._exit(9))
+        assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 9
+        wait_for(lambda: queue.revive() or queue.records()[cell.key].state != "running", 20)
+    record = queue.records()[cell.key]
+    assert record.state == "failed" and record.reason == f"its worker died {DEATHS} times"

@@ -1,0 +1,46 @@
+"""Adam against tinygrad's, and learning-rate schedules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tinygrad import Tensor
+from tinygrad.nn.optim import Adam as ReferenceAdam
+
+from tinykan import (
+    MLP,
+    batches,
+    fit,
+)
+from tinykan.optim import learning_rates
+from tinykan.tensors import learnable
+from tinykan.training import mean_squared_error
+
+X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_adam_is_tinygrads(schedule):
+    ours, theirs = MLP([1, 8, 1], seed=3), MLP([1, 8, 1], seed=3)
+    # Not symmetric: the biases' gradients would be rounding errors, which Adam makes whole steps.
+    targets = np.sin(3 * X + 1)
+    fit(ours, batches(X, targets), steps=30, learning_rate=0.02, schedule=schedule, progress=False)
+    rates = learning_rates(0.02, 30, schedule)
+    x, y, weights = Tensor(X), Tensor(targets), learnable(theirs)
+    with Tensor.train():
+        optimizer = ReferenceAdam(weights, lr=0.02)
+        for rate in rates:
+            optimizer.lr.assign(Tensor([rate], dtype=optimizer.lr.dtype))
+            optimizer.zero_grad()
+            mean_squared_error(theirs(x), y).backward()
+            optimizer.step()
+    for a, b in zip(learnable(ours), weights, strict=True):
+        # 30 steps of 0.02 each; the corrections are applied in another order.
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
+
+
+def test_schedules():
+    cosine = learning_rates(1.0, 100, "cosine", warmup=10)
+    assert cosine[0] == pytest.approx(1 / 11) and cosine[9] == pytest.approx(10 / 11)
+    assert cosine[10] == 1.0 and cosine[-1] < 1e-3 and (np.diff(cosine[10:]) < 0).all()
+    assert (learning_rates(0.5, 10, "constant") == 0.5).all()
