@@ -22,15 +22,15 @@ def tinykan_network(make: Callable) -> Callable:
         from tinygrad import Device, GlobalCounters, TinyJit
 
         from tinykan import batches, device
-        from tinykan.layers import learnable
         from tinykan.networks import parameter_count
         from tinykan.optim import Adam, learning_rates
+        from tinykan.tensors import learnable
         from tinykan.training import objective_of, training_step
 
         device.select(device_name)
         model = make(widths, grid)
         optimizer = Adam(learnable(model), learning_rates(1e-3, 10_000, "constant"))
-        whole = training_step(model, batches(x, y), optimizer, objective_of(model))
+        whole = training_step(batches(x, y), optimizer, objective_of(model))
         whole()
         GlobalCounters.reset()
         whole()

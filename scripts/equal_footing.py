@@ -9,9 +9,10 @@ import numpy as np
 
 from tinykan import BSpline, KANLayer, device, fit
 from tinykan.errors import UserError
-from tinykan.networks import Network, parameter_count, widths_text
+from tinykan.networks import Network, parameter_count
 from tinykan.runs.command_line import option, run
 from tinykan.runs.presets import MODELS, ModelOptions, network_for
+from tinykan.runs.widths import widths_text
 from tinykan.tasks import images, metrics
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.task import ImageTask

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from tinykan import device
-from tinykan.networks import parameter_count, widths_text
+from tinykan.networks import parameter_count
 from tinykan.runs import figures as plotting
 from tinykan.runs.command_line import option, run
 from tinykan.runs.options import Options
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
+from tinykan.runs.widths import widths_text
 from tinykan.tasks import images
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.task import ImageTask

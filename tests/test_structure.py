@@ -19,7 +19,7 @@ ALLOWED = {
     "kernels": {"core"},
     "variants": {"core"},
     "fitting": {"core"},
-    "interpret": {"core", "fitting"},
+    "interpret": {"core", "fitting", "tasks"},
     "interop": {"core", "interpret"},
     "tasks": {"core"},
     "runs": {"core", "variants", "fitting", "tasks"},
@@ -85,7 +85,7 @@ def test_no_imports_go_in_circles():
 def test_the_core_is_small():
     files = list(PACKAGE.glob("*.py"))
     assert len(files) <= 14
-    assert sum(len(path.read_text().splitlines()) for path in files) <= 1900
+    assert sum(len(path.read_text().splitlines()) for path in files) <= 1700
 
 
 @pytest.mark.parametrize("name", WINGS)

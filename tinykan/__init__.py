@@ -1,7 +1,7 @@
 """Kolmogorov-Arnold networks in tinygrad: one layer, interchangeable bases, one training loop."""
 
 from tinykan import device
-from tinykan.basis import Basis, BSpline, Linear, Polynomial
+from tinykan.basis import Basis, BSpline, Linear
 from tinykan.checkpoint import CheckpointError, load, save
 from tinykan.device import DeviceError
 from tinykan.errors import UserError
@@ -12,8 +12,9 @@ from tinykan.networks import KAN, MLP, Encoding, Network, parameter_count
 from tinykan.runs.widths import widths_for
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
-from tinykan.training import DivergenceError, History, Step, Training, batches, fit
-from tinykan.variants import RBF, Chebyshev, EdgeTanh, Fourier, Siren, Wavelet
+from tinykan.tasks.sampling import batches
+from tinykan.training import DivergenceError, History, Step, Training, fit
+from tinykan.variants import RBF, Chebyshev, EdgeTanh, Fourier, Polynomial, Siren, Wavelet
 
 from tinykan.variants import Gaussian, NeRF, Raw, Scaled, Sines  # isort: skip
 
@@ -27,7 +28,6 @@ __all__ = [
 ]
 # fmt: on
 
-# Before the first tensor: left alone, tinygrad may choose OpenCL on the CPU, or a compiler that is
-# not installed. A device that the user named is checked when it is selected, by name, in a script.
+# Before the first tensor: tinygrad may choose OpenCL on the CPU, or a compiler that is missing.
 work_around()
 device.select_by_default()

@@ -1,8 +1,7 @@
 """Functions of one variable by name: activations of nodes, and base functions of edges.
 
-They are made of arithmetic that compilers turn into vector instructions. tinygrad's own exponential
-and sine serve the largest and the oddest numbers in branches of their own, which keeps them from
-that: SiLU took five times as long, and the sine of a SIREN three times.
+Made of arithmetic that compilers vectorize. tinygrad's own exponential and sine have branches for
+huge arguments, which prevent that: SiLU took five times as long, a SIREN's sine three times.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from tinygrad import Tensor, UOp, dtypes
 
 from tinykan.tensors import with_derivative
 
-# Formulas serve tensors, and single numbers inside a kernel.
+# Formulas are for tensors, and for scalars inside a kernel.
 Number = TypeVar("Number", Tensor, UOp)
 
 
@@ -33,9 +32,8 @@ class Activation:
 
 
 def bounded(x: Number, limit: float) -> Number:
-    """`x`, and beyond `limit` on either side a number just beyond it. NaN stays NaN."""
-    # A comparison with NaN is false. With `limit` twice tinygrad would make it a maximum, and which
-    # of a number and NaN is the larger differs by device.
+    """`x`, but just beyond `limit` wherever it is farther from 0. NaN stays NaN."""
+    # With `limit` twice tinygrad would make it a maximum, which differs for NaN by device.
     beyond = 1.00001 * limit
     x = (x < -limit).where(-beyond, x)
     return (x > limit).where(beyond, x)
@@ -50,44 +48,25 @@ def decaying(x: Number) -> Number:
     """The same for -10^5 <= x <= 87, with one comparison instead of three."""
     if x.dtype != dtypes.float32:
         return x.exp()
-    # The nearest power of two: a positive number is cut off downwards, which takes no comparison.
+    # The nearest power of two: positive values are truncated, which takes no comparison.
     biased = (x * math.log2(math.e) + 127.5).cast(dtypes.int32)
     rest = x - (biased.cast(dtypes.float32) - 127) * math.log(2)
-    # 0 below 2^-64, or products would come to the denormal numbers, on which CPUs are slow.
+    # 0 below 2^-64: products would reach denormal numbers, on which CPUs are slow.
     power = (biased > 63).where(biased * 2**23, 0).bitcast(dtypes.float32)
     # Taylor's series on |rest| <= log(2) / 2, up to where the next term is lost in rounding.
     return power * _series(rest, [1 / math.factorial(k) for k in range(8)])
 
 
-def _sigmoid(x: Number) -> Number:
+def sigmoid(x: Number) -> Number:
     return (1 + exponential(-x)).reciprocal()
 
 
-def _sigmoid_slope(x: Number) -> Number:
-    s = _sigmoid(x)
-    return s * (1 - s)
+def sigmoid_slope(x: Number) -> Number:
+    return (s := sigmoid(x)) * (1 - s)
 
 
 def tanh(x: Number) -> Number:
-    return 2 * _sigmoid(2 * x) - 1
-
-
-def _tanh_slope(x: Number) -> Number:
-    return 4 * _sigmoid_slope(2 * x)
-
-
-def _silu_slope(x: Number) -> Number:
-    return _sigmoid(x) + x * _sigmoid_slope(x)
-
-
-def _gelu_argument(x: Number) -> Number:
-    """Hendrycks and Gimpel 2016, sec. 2: x Phi(x) is nearly x sigmoid(this)."""
-    return math.sqrt(8 / math.pi) * (x + 0.044715 * (x * x * x))
-
-
-def _gelu_slope(x: Number) -> Number:
-    inner, slope = _gelu_argument(x), math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * (x * x))
-    return _sigmoid(inner) + x * _sigmoid_slope(inner) * slope
+    return 2 * sigmoid(2 * x) - 1
 
 
 def _reduced(x: Number) -> tuple[Number, Number]:
@@ -100,9 +79,8 @@ def _reduced(x: Number) -> tuple[Number, Number]:
 def sine(x: Number) -> Number:
     """As exact as x itself is known, to half a unit in its last place, for |x| up to 10^6."""
     y, sign = _reduced(x)
-    return sign * (
-        y * _series(y * y, [(-1) ** k / math.factorial(2 * k + 1) for k in range(_terms(x))])
-    )
+    terms = [(-1) ** k / math.factorial(2 * k + 1) for k in range(_terms(x))]
+    return sign * (y * _series(y * y, terms))
 
 
 def cosine(x: Number) -> Number:
@@ -124,10 +102,8 @@ def _series(x: Number, coefficients: list[float]) -> Number:
 
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(lambda x: x, lambda x: x.const_like(1.0)),
-    "tanh": Activation(tanh, _tanh_slope),
+    "tanh": Activation(tanh, lambda x: 4 * sigmoid_slope(2 * x)),
     "relu": Activation(lambda x: x * (x > 0).cast(x.dtype), lambda x: (x > 0).cast(x.dtype)),
-    "silu": Activation(lambda x: x * _sigmoid(x), _silu_slope),
-    "gelu": Activation(lambda x: x * _sigmoid(_gelu_argument(x)), _gelu_slope),
+    "silu": Activation(lambda x: x * sigmoid(x), lambda x: sigmoid(x) + x * sigmoid_slope(x)),
     "sine": Activation(sine, cosine),
-    "sine30": Activation(lambda x: sine(30.0 * x), lambda x: 30.0 * cosine(30.0 * x)),
 }

@@ -1,4 +1,4 @@
-"""Univariate bases, whose functions the edges of a network combine: polynomials and B-splines.
+"""Univariate bases, whose functions the edges of a network combine; lines and B-splines.
 
 A basis maps `[..., in]` to `[..., in, n_functions]`; `derivative` is its vector-Jacobian product.
 """
@@ -17,17 +17,12 @@ from tinykan.tensors import parameter, with_derivative
 
 # Closed forms are for tensors, and for scalars inside a kernel.
 Number = TypeVar("Number", Tensor, UOp)
-
-
 BASES: dict[str, type[Basis]] = {}
 
 
 class Basis:
-    """Functions phi_1 .. phi_n of one variable, with derivatives.
-
-    A subclass gives `n_functions`, `evaluate` and `derivative`. Bases are frozen dataclasses, which
-    compare, print and are saved by their options; BASES has them by name.
-    """
+    """Functions phi_1 .. phi_n of one variable, with derivatives. Subclasses, by name in BASES, are
+    frozen dataclasses, which compare, print and are saved by their options."""
 
     domain: tuple[float, float] | None = None  # where the functions are meant to be used
     initializer = "polynomial"  # of INITIALIZERS: how coefficients start
@@ -100,29 +95,6 @@ class Linear(Basis):
 
 
 @dataclass(frozen=True)
-class Polynomial(DenseBasis):
-    """x, x^2, ..., x^degree, without the constant, which is the layer's bias.
-
-    With tanh on the nodes, degree 2 is the cheap learnable activation tanh(a x^2 + b x).
-    """
-
-    degree: int = 2
-
-    def __post_init__(self) -> None:
-        check_integer("degree", self.degree, 1, 8)
-
-    @property
-    def n_functions(self) -> int:
-        return self.degree
-
-    def values(self, x: Number) -> list[Number]:
-        return [_power(x, n) for n in range(1, self.degree + 1)]
-
-    def slopes(self, x: Number) -> list[Number]:
-        return [n * _power(x, n - 1) for n in range(1, self.degree + 1)]
-
-
-@dataclass(frozen=True)
 class BSpline(Basis):
     """B-splines of `order` (degree of the pieces, 1 to 5) on `intervals` intervals, as in PyKAN.
 
@@ -160,10 +132,9 @@ class BSpline(Basis):
         tensor = tensor.unsqueeze(0) if tensor.ndim == 1 else tensor
         expected = self.intervals + 2 * self.order + 1
         if tensor.ndim != 2 or tensor.shape[1] != expected:
-            raise UserError(
-                f"knots of shape {tensor.shape}: {self.intervals} intervals of order {self.order} "
-                f"need [in, {expected}] or [{expected}]"
-            )
+            wanted = f"{self.intervals} intervals of order {self.order} need"
+            shapes = f"[in, {expected}] or [{expected}]"
+            raise UserError(f"knots of shape {tensor.shape}: {wanted} {shapes}")
         values = tensor.numpy()
         if not np.isfinite(values).all() or (np.diff(values, axis=1) < 0).any():
             raise UserError("knots must be finite and must not decrease")
@@ -174,14 +145,12 @@ class BSpline(Basis):
         return self.intervals + self.order
 
     def evaluate(self, x: Tensor) -> Tensor:
-        if self.knots is not None:
-            return self._recursion(x, self.order)
-        return self.closed_form(self._offsets(x))
+        own = self.knots is not None
+        return self._recursion(x, self.order) if own else self.closed_form(self._offsets(x))
 
     def derivative(self, x: Tensor) -> Tensor:
-        if self.knots is not None:
-            return self._recursion_derivative(x)
-        return self.closed_slope(self._offsets(x))
+        own = self.knots is not None
+        return self._recursion_derivative(x) if own else self.closed_slope(self._offsets(x))
 
     def outside(self, x: Tensor) -> Tensor:
         if self.knots is None:
@@ -194,8 +163,7 @@ class BSpline(Basis):
         return (self.domain[1] - self.domain[0]) / self.intervals
 
     def position(self, x: Number) -> Number:
-        """`x` in units of the knot spacing, from the middle of the domain: centers of functions are
-        exact half-integers there, and one rounding remains."""
+        """`x` in knot spacings from the middle of the domain, where centers are half-integers."""
         low, high = self.domain
         return (x - (low + high) / 2) / self._spacing
 
@@ -206,24 +174,23 @@ class BSpline(Basis):
 
     def closed_form(self, offset: Number) -> Number:
         """The value of a function at a signed distance from its center, in knot spacings."""
-        terms = [c * _power(r, self.order) for c, r in self._truncated(offset)]
+        terms = [c * power(r, self.order) for c, r in self._truncated(offset)]
         return sum(terms[1:], terms[0])
 
     def closed_slope(self, offset: Number) -> Number:
         """Its derivative with respect to x there."""
         k = self.order
-        terms = [
-            k * c * (_power(r, k - 1) if k > 1 else (r > 0).cast(offset.dtype))
-            for c, r in self._truncated(offset)
-        ]
+        pairs = self._truncated(offset)
+        lower = [power(r, k - 1) if k > 1 else (r > 0).cast(offset.dtype) for _, r in pairs]
+        terms = [k * c * r for (c, _), r in zip(pairs, lower, strict=True)]
         slope = sum(terms[1:], terms[0]) / self._spacing
         return (offset < 0).where(slope, -slope)
 
     def _truncated(self, offset: Number) -> list[tuple[float, Number]]:
         """The terms of the cardinal B-spline: weights, and max(0, (order + 1) / 2 - j - |v|)."""
-        k, distance = self.order, offset.abs()
-        weights = [(-1) ** j * math.comb(k + 1, j) / math.factorial(k) for j in range(k // 2 + 1)]
-        edges = [(k + 1) / 2 - j for j in range(k // 2 + 1)]
+        k, distance, count = self.order, offset.abs(), range(self.order // 2 + 1)
+        weights = [(-1) ** j * math.comb(k + 1, j) / math.factorial(k) for j in count]
+        edges = [(k + 1) / 2 - j for j in count]
         # Written so that NaN stays NaN: a comparison with NaN is false.
         clipped = [(distance > edge).where(0.0, edge - distance) for edge in edges]
         return list(zip(weights, clipped, strict=True))
@@ -256,11 +223,11 @@ class BSpline(Basis):
         return self.knots.cast(x.dtype)
 
 
-def _power(x: Number, exponent: int) -> Number:
+def power(x: Number, exponent: int) -> Number:
     """x^exponent by multiplication, with 0^0 = 1."""
     if exponent < 2:
         return x if exponent else x.const_like(1.0)
-    half = _power(x, exponent // 2)
+    half = power(x, exponent // 2)
     return half * half * x if exponent % 2 else half * half
 
 

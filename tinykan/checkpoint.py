@@ -1,9 +1,8 @@
 """Saved networks: one safetensors file holds a network and, during training, the state from which
 an interrupted run resumes. It is written completely or not at all.
 
-The file is packed here: the safetensors library orders metadata at random, so that equal networks
-would not have equal bytes. It is written here: tinygrad maps files into memory, so that a full disk
-ends the process where a plain write raises OSError.
+It is packed here, since equal networks are to have equal bytes, and the safetensors library orders
+metadata at random; and written here, since tinygrad's mapped files end the process on a full disk.
 """
 
 from __future__ import annotations
@@ -56,8 +55,8 @@ def save(
 
 
 def load(path: str | Path) -> Network:
-    """The network that `save` wrote, on the device in use. No other file is needed, and nothing in
-    the file is executed. Raises CheckpointError, in one line, for any other file."""
+    """The network that `save` wrote, on the device in use. Nothing in the file is executed. Raises
+    CheckpointError for any other file."""
     return load_training(path)[0]
 
 
@@ -80,16 +79,15 @@ def load_training(path: str | Path) -> tuple[Network, dict[str, np.ndarray], dic
         raise
     except Exception as error:  # a damaged file can fail in any of the readers above
         reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(
-            f"{path}: not a model of tinykan's, or a damaged one ({reason})"
-        ) from None
+        message = f"{path}: not a model of tinykan's, or a damaged one ({reason})"
+        raise CheckpointError(message) from None
     training = {k.removeprefix(TRAINING): v for k, v in arrays.items() if k.startswith(TRAINING)}
     return model, training, record
 
 
 def write_atomically(path: Path, content: bytes, previous: Path | None = None) -> None:
-    """Writes a temporary file beside `path` to the disk, which then takes the name; a file that had
-    the name becomes `previous`, if given. Raises OSError, with nothing changed."""
+    """Writes a temporary file, which then takes the name; the file that had it becomes `previous`,
+    if given. Raises OSError, with nothing changed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -109,11 +107,9 @@ def pack(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     header: dict[str, dict] = {"__metadata__": {**metadata, "sha256": ""}}
     parts, end = [], 0
     for name, array in arrays.items():
-        part = np.ascontiguousarray(array).tobytes()
+        parts.append(np.ascontiguousarray(array).tobytes())
         about = {"dtype": NAMES[array.dtype], "shape": list(array.shape)}
-        header[name] = {**about, "data_offsets": [end, end + len(part)]}
-        parts.append(part)
-        end += len(part)
+        header[name] = {**about, "data_offsets": [end, end := end + len(parts[-1])]}
     data = b"".join(parts)
     header["__metadata__"]["sha256"] = _digest(header, data)
     encoded = json.dumps(header).encode()
@@ -157,9 +153,7 @@ def _digest(header: dict, data: bytes) -> str:
 
 def _describe(model: Network) -> dict[str, Any]:
     return {
-        "layers": [
-            {"kind": type(layer).__name__, **_plain(layer.config)} for layer in model.layers
-        ],
+        "layers": [{"kind": type(la).__name__, **_plain(la.config)} for la in model.layers],
         "activation": model.activation,
         "encoding": None if model.encoding is None else _plain(model.encoding),
         "norm": model.norm,
@@ -185,10 +179,9 @@ def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
     for index, options in enumerate(description["layers"]):
         prefix = f"layers.{index}."
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        kind = LAYERS[options["kind"]]
-        layers.append(kind.from_config(_options(options), own))
-    # Files from before there were norms have none.
-    return Network(layers, description["activation"], encoding, description.get("norm"))
+        layers.append(LAYERS[options["kind"]].from_config(_options(options), own))
+    norm = description.get("norm")  # which the first files lack
+    return Network(layers, description["activation"], encoding, norm)
 
 
 def _options(fields: dict) -> dict[str, Any]:
@@ -211,13 +204,10 @@ def _object(fields: dict, kinds: dict[str, Any]) -> Any:
 
 def _restore(model: Network, state: dict[str, Tensor]) -> None:
     own = get_state_dict(model)
-    if own.keys() != state.keys():
-        raise CheckpointError(
-            f"the weights do not match the model: {sorted(own.keys() ^ state.keys())}"
-        )
+    if unmatched := sorted(own.keys() ^ state.keys()):
+        raise CheckpointError(f"the weights do not match the model: {unmatched}")
     for name, tensor in own.items():
-        if tensor.shape != state[name].shape:
-            raise CheckpointError(
-                f"{name} has shape {state[name].shape}, the model needs {tensor.shape}"
-            )
+        given = state[name].shape
+        if tensor.shape != given:
+            raise CheckpointError(f"{name} has shape {given}, the model needs {tensor.shape}")
         tensor.replace(state[name].realize())

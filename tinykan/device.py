@@ -17,9 +17,8 @@ from tinykan.errors import UserError
 # tinygrad's own CPU device.
 ACCELERATORS = ("METAL", "AMD", "NV", "CUDA", "QCOM", "CL")
 CPU_RENDERERS = ("CLANGJIT", "LLVM", "X86")
-# On x86, tinygrad's vectors have 4 values, and no compiler widens them. With its AMX option they
-# have 16, which compilers split into registers of the width that they prefer; the tensor cores for
-# which that option stands, Apple's, are switched off.
+# On x86, tinygrad's vectors have 4 values, and no compiler widens them. Its AMX option makes them
+# 16, which compilers split into registers; Apple's tensor cores, which it means, are switched off.
 WIDE_VECTORS = {
     "CPU:CLANGJIT": "x86_64,native,prefer-vector-width=512,AMX",
     "CPU:LLVM": "x86_64,native,-prefer-256-bit,AMX",
@@ -40,24 +39,20 @@ def select(name: str | None = None) -> str:
     devices that work.
     """
     wanted = name.strip() if name else repr(DEV)
-    candidates = list(_expand(wanted)) if wanted else list(_automatic())
-    for candidate in candidates:
+    for candidate in _expand(wanted) if wanted else _automatic():
         if works(candidate):
             DEV.value = _widened(candidate)
             return candidate
     if not wanted:
         raise DeviceError("no tinygrad device works on this machine")
-    usable = [c for c in (*_automatic(), *ON_REQUEST) if works(c)]
-    raise DeviceError(
-        f"device {wanted!r} is not available here; these are: {', '.join(dict.fromkeys(usable))}"
-    )
+    usable = dict.fromkeys(c for c in (*_automatic(), *ON_REQUEST) if works(c))
+    raise DeviceError(f"device {wanted!r} is not available here; these are: {', '.join(usable)}")
 
 
 def select_by_default() -> None:
     """As `select` without a name, but a device that `DEV` names in full is left to tinygrad, which
     opens it at its first use."""
-    name = repr(DEV).upper()
-    if name in ("", "CPU"):
+    if (name := repr(DEV).upper()) in ("", "CPU"):
         select()
     elif name in WIDE_VECTORS:
         DEV.value = _widened(name)
@@ -72,8 +67,8 @@ def describe() -> dict[str, str]:
 
 def summary() -> str:
     """The device in one line, to be printed at the start of a run."""
-    about = describe()
-    return f"device {about['device']}, renderer {about['renderer']}, tinygrad {version('tinygrad')}"
+    device, renderer, _ = describe().values()
+    return f"device {device}, renderer {renderer}, tinygrad {version('tinygrad')}"
 
 
 def has_float64() -> bool:
@@ -86,13 +81,10 @@ def _automatic() -> Iterator[str]:
     yield from _expand("CPU")
 
 
-def _expand(wanted: str) -> Iterator[str]:
-    """`CPU` alone stands for its renderers: tinygrad's own choice is the first that can be named,
-    which fails at the first kernel where its compiler is missing."""
-    if wanted.upper() == "CPU":
-        yield from (f"CPU:{renderer}" for renderer in CPU_RENDERERS)
-    else:
-        yield wanted
+def _expand(wanted: str) -> list[str]:
+    """`CPU` alone stands for its renderers: tinygrad would take the first, and fail at the first
+    kernel where the compiler is missing."""
+    return [f"CPU:{r}" for r in CPU_RENDERERS] if wanted.upper() == "CPU" else [wanted]
 
 
 def _widened(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import sys
@@ -48,12 +49,16 @@ def check_integer(name: str, value: int, low: int, high: int | None = None) -> N
         raise UserError(f"{name} {value!r} must be a whole number {allowed}")
 
 
+def check_width(x: Any, in_features: int) -> None:
+    """Raises a UserError unless the last dimension of `x` is `in_features`."""
+    if x.ndim < 1 or x.shape[-1] != in_features:
+        raise UserError(f"input of shape {x.shape}: the last dimension must be {in_features}")
+
+
 def check_domain(domain: tuple[float, float]) -> None:
     """Raises a UserError unless `domain` is two finite numbers, the lower one first."""
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         low, high = domain
-        bounded = math.isfinite(low) and math.isfinite(high) and low < high
-    except (TypeError, ValueError):
-        bounded = False
-    if not bounded:
-        raise UserError(f"domain {domain!r} must be two finite numbers, the lower one first")
+        if -math.inf < low < high < math.inf:
+            return
+    raise UserError(f"domain {domain!r} must be two finite numbers, the lower one first")

@@ -10,9 +10,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan.activations import ACTIVATIONS, Activation
+from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline
-from tinykan.errors import UserError, check_integer, lookup
+from tinykan.errors import UserError, check_integer, check_width, lookup
 from tinykan.initializers import DRAWN_BIAS, INITIALIZERS
 from tinykan.kernels import edge_functions, edge_weights, layer_output
 from tinykan.tensors import learnable, like, parameter
@@ -94,14 +94,12 @@ class KANLayer:
     ) -> None:
         check_integer("in_features", in_features, 1)
         check_integer("out_features", out_features, 1)
-        self.in_features, self.out_features = in_features, out_features
         if kernels not in ("auto", "reference"):
             raise UserError(f"unknown kernels {kernels!r}; choose from auto, reference")
-        self.kernels = kernels
-        self.basis = BSpline() if basis is None else basis
-        self.base = base
         if base is not None:
             lookup("base function", base, ACTIVATIONS)
+        self.in_features, self.out_features = in_features, out_features
+        self.basis, self.base, self.kernels = basis or BSpline(), base, kernels
         name = initializer or self.basis.initializer
         draw = lookup("initializer", name, INITIALIZERS)
         rng = rng or np.random.default_rng()
@@ -117,28 +115,25 @@ class KANLayer:
 
     def __call__(self, x: Tensor) -> Tensor:
         check_input(self, x)
-        y = self._rows(x.reshape(-1, self.in_features))
-        return y.reshape(*x.shape[:-1], self.out_features)
-
-    def _rows(self, x: Tensor) -> Tensor:
-        """`[batch, in_features]` to `[batch, out_features]`, by the kernels that support it."""
+        rows, y = x.reshape(-1, self.in_features), None
         if self.kernels == "auto":
-            parts = self.scaled_coefficients(), self._masked_base_weight(), self.bias
-            y = layer_output(x, self.basis, self._base_function(), *parts)
-            if y is not None:
-                return y
-        return self.reference(x)
+            parts = self.scaled_coefficients(), self._base_weight(), self.bias
+            y = layer_output(rows, self.basis, ACTIVATIONS.get(self.base or ""), *parts)
+        y = self.reference(rows) if y is None else y
+        return y.reshape(*x.shape[:-1], self.out_features)
 
     def reference(self, x: Tensor) -> Tensor:
         """The layer as plain tensor operations, every function of the basis evaluated: the kernels'
         reference, and the path for what they do not support."""
+        functions, weights = self._functions_and_weights(x)
         # Realized, or the functions would be evaluated again for every output inside the product.
-        features = self._features(x).flatten(-2).contiguous()
-        return features.linear(self._weights().flatten(0, 1).contiguous(), self.bias)
+        functions = functions.flatten(-2).contiguous()
+        return functions.linear(weights.flatten(0, 1).contiguous(), self.bias)
 
     def edges(self, x: Tensor) -> Tensor:
         check_input(self, x)
-        return (self._features(x).unsqueeze(-1) * self._weights()).sum(-2)
+        functions, weights = self._functions_and_weights(x)
+        return (functions.unsqueeze(-1) * weights).sum(-2)
 
     def outside(self, x: Tensor) -> Tensor:
         return self.basis.outside(x).cast(x.dtype).mean()
@@ -166,14 +161,9 @@ class KANLayer:
 
     @property
     def config(self) -> dict:
-        return {
-            "in_features": self.in_features,
-            "out_features": self.out_features,
-            "basis": self.basis,
-            "base": self.base,
-            "spline_weight": self.spline_weight is not None,
-            "bias": self.bias is not None,
-        }
+        values = {n: getattr(self, n) for n in ("in_features", "out_features", "basis", "base")}
+        present = {n: getattr(self, n) is not None for n in ("spline_weight", "bias")}
+        return values | present
 
     @classmethod
     def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> KANLayer:
@@ -182,37 +172,25 @@ class KANLayer:
         return cls(**config, mask=tensors.get("mask"))
 
     def __repr__(self) -> str:
-        options = "".join(
-            f", {name}={value!r}"
-            for name, value, default in (
-                ("base", self.base, "silu"),
-                ("spline_weight", self.spline_weight is not None, True),
-                ("bias", self.bias is not None, True),
-            )
-            if value != default
-        )
+        defaults = {"base": "silu", "spline_weight": True, "bias": True}
+        changed = [(n, self.config[n]) for n, value in defaults.items() if self.config[n] != value]
+        options = "".join(f", {name}={value!r}" for name, value in changed)
         return f"KANLayer({self.in_features}, {self.out_features}, {self.basis!r}{options})"
 
     def scaled_coefficients(self) -> Tensor:
         """Coefficients times spline weights `[in, n_functions, out]`."""
-        factor = self.mask if self.spline_weight is None else self._masked(self.spline_weight)
+        factor, mask = self.spline_weight, self.mask
+        factor = mask if factor is None else factor if mask is None else factor * mask
         return self.coefficients if factor is None else self.coefficients * factor.unsqueeze(1)
 
-    def _features(self, x: Tensor) -> Tensor:
-        return edge_functions(x, self.basis, self._base_function())
+    def _base_weight(self) -> Tensor | None:
+        """`[in, out]`, 0 where there is no edge."""
+        weight, mask = self.base_weight, self.mask
+        return weight if weight is None or mask is None else weight * mask
 
-    def _weights(self) -> Tensor:
-        return edge_weights(self.scaled_coefficients(), self._masked_base_weight())
-
-    def _base_function(self) -> Activation | None:
-        return None if self.base is None else ACTIVATIONS[self.base]
-
-    def _masked_base_weight(self) -> Tensor | None:
-        return None if self.base_weight is None else self._masked(self.base_weight)
-
-    def _masked(self, weight: Tensor) -> Tensor:
-        """`weight` `[in, out]`, 0 where there is no edge."""
-        return weight if self.mask is None else weight * self.mask
+    def _functions_and_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weights = edge_weights(self.scaled_coefficients(), self._base_weight())
+        return edge_functions(x, self.basis, ACTIVATIONS.get(self.base or "")), weights
 
 
 LAYERS["KANLayer"] = KANLayer
@@ -221,8 +199,8 @@ Kind = TypeVar("Kind", bound=Layer)
 
 def copy_between(layer: Kind, inputs: np.ndarray, outputs: np.ndarray, shift: np.ndarray) -> Kind:
     """A copy of `layer` between the kept `inputs` and `outputs`, with a `shift` of its bias."""
-    changed: dict[str, Any] = {"in_features": int(inputs.sum())}
-    changed["out_features"] = int(outputs.sum())
+    sizes = int(inputs.sum()), int(outputs.sum())
+    changed: dict[str, Any] = dict(zip(("in_features", "out_features"), sizes, strict=True))
     for name, tensor in vars(layer).items():
         if isinstance(tensor, Tensor):  # [in, ..., out], and the bias [out]
             values = tensor.numpy()[inputs] if tensor.ndim > 1 else tensor.numpy()
@@ -243,7 +221,6 @@ def _checked_mask(mask: np.ndarray | Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def check_input(layer: Layer, x: Tensor) -> None:
-    if x.ndim < 1 or x.shape[-1] != layer.in_features:
-        raise UserError(f"input of shape {x.shape}: the last dimension must be {layer.in_features}")
+    check_width(x, layer.in_features)
     if not dtypes.is_float(x.dtype):
         raise UserError(f"input of type {x.dtype.name}: a layer takes floating-point numbers")

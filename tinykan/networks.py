@@ -11,7 +11,7 @@ from tinygrad import Tensor
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, check_width, lookup
 from tinykan.layers import KANLayer, Layer
 from tinykan.tensors import learnable
 
@@ -36,9 +36,8 @@ class Encoding:
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """Each sample's features less their mean and divided by their spread (Ba et al. 2016), without
-    learned scales. Equal features become 0. A single feature is left as it is: it would be 0
-    always."""
+    """Layer normalization (Ba et al. 2016) without learned scales; a single feature, which would
+    always become 0, is left as it is."""
     return x.layernorm(eps=1e-5) if x.shape[-1] > 1 else x
 
 
@@ -65,11 +64,9 @@ class Network:
         self.norm = norm
         chain: list[Any] = [*([encoding] if encoding else []), *self.layers]
         for before, after in pairwise(chain):
-            if before.out_features != after.in_features:
-                raise UserError(
-                    f"{before!r} gives {before.out_features} features, "
-                    f"{after!r} takes {after.in_features}"
-                )
+            given, taken = before.out_features, after.in_features
+            if given != taken:
+                raise UserError(f"{before!r} gives {given} features, {after!r} takes {taken}")
         self.in_features, self.out_features = chain[0].in_features, chain[-1].out_features
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -77,10 +74,7 @@ class Network:
 
     def layer_inputs(self, x: Tensor) -> list[Tensor]:
         """The input of every layer `[..., its in_features]`, in order, for the network's `x`."""
-        if x.ndim < 1 or x.shape[-1] != self.in_features:
-            raise UserError(
-                f"input of shape {x.shape}: the last dimension must be {self.in_features}"
-            )
+        check_width(x, self.in_features)
         values = [x if self.encoding is None else self.encoding(x).contiguous()]
         for layer in self.layers[:-1]:
             nodes = layer(values[-1])
@@ -98,17 +92,14 @@ class Network:
 
     def __repr__(self) -> str:
         parts = ",\n  ".join(map(repr, self.layers))
-        encoding = "" if self.encoding is None else f", encoding={self.encoding!r}"
-        norm = "" if self.norm is None else f", norm={self.norm!r}"
-        return f"Network([\n  {parts}],\n  activation={self.activation!r}{encoding}{norm})"
+        options = {"encoding": self.encoding, "norm": self.norm}
+        given = "".join(f", {k}={v!r}" for k, v in options.items() if v is not None)
+        return f"Network([\n  {parts}],\n  activation={self.activation!r}{given})"
 
 
 class KAN(Network):
-    """A Kolmogorov-Arnold network: `KAN([2, 5, 1])` is PyKAN's [2, 5, 1] with cubic splines.
-
-    `basis` is one for all layers, or a list with one for each. `activation` names what stands on
-    the nodes, `norm` what normalises them; PyKAN has nothing there.
-    """
+    """A Kolmogorov-Arnold network: `KAN([2, 5, 1])` is PyKAN's [2, 5, 1] with cubic splines; PyKAN
+    has no `activation` and no `norm`. `basis` is one for all layers, or a list."""
 
     def __init__(
         self,
@@ -137,7 +128,7 @@ class KAN(Network):
 
 
 class MLP(Network):
-    """A multilayer perceptron: the same network on the basis `Linear`."""
+    """A multilayer perceptron: the same network on the basis Linear."""
 
     def __init__(
         self,
@@ -157,11 +148,6 @@ class MLP(Network):
 def parameter_count(model: Network) -> int:
     """The number of parameters of `model`."""
     return sum(int(p.numel()) for p in learnable(model))
-
-
-def widths_text(widths: Sequence[int]) -> str:
-    """Widths as the scripts print them: 16-28-22-1."""
-    return "-".join(map(str, widths))
 
 
 def dense_layer(

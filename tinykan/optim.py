@@ -23,9 +23,8 @@ def learning_rates(
         raise UserError(f"learning rate {peak} must be a positive number")
     check_integer("warmup", warmup, 0)
     if warmup >= max(steps, 1):
-        raise UserError(
-            f"a warm-up of {warmup} steps must be shorter than the {steps} steps of the run"
-        )
+        run = f"the {steps} steps of the run"
+        raise UserError(f"a warm-up of {warmup} steps must be shorter than {run}")
     step = np.arange(steps)
     rates = peak * shape((step - warmup) / max(steps - warmup, 1))
     return np.where(step < warmup, peak * (step + 1) / (warmup + 1), rates)
@@ -38,31 +37,22 @@ SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015) with one rate for each step, known in advance.
+    """Adam (Kingma and Ba 2015) with one rate for each step, known in advance: a table of step
+    sizes, made in float64, holds the bias corrections, so that the compiled step has no powers."""
 
-    Bias corrections are folded into a table of step sizes made on the host in float64, so that the
-    compiled step has no powers to compute and its only state is the two moments and the step.
-    """
+    b1, b2, eps = 0.9, 0.999, 1e-8
 
-    def __init__(
-        self,
-        parameters: list[Tensor],
-        rates: np.ndarray,
-        *,
-        b1: float = 0.9,
-        b2: float = 0.999,
-        eps: float = 1e-8,
-    ) -> None:
-        self.parameters, self.b1, self.b2 = parameters, b1, b2
+    def __init__(self, parameters: list[Tensor], rates: np.ndarray) -> None:
+        self.parameters, b1, b2 = parameters, self.b1, self.b2
         count = np.arange(1, len(rates) + 1, dtype=np.float64)
         correction = np.sqrt(1 - b2**count)
-        table = np.stack([rates * correction / (1 - b1**count), eps * correction], axis=-1)
+        table = np.stack([rates * correction / (1 - b1**count), self.eps * correction], axis=-1)
         self.table = Tensor(table, dtype=dtypes.float32).realize()
         self.step = Tensor([0], dtype=dtypes.int32).realize()
         self.m, self.v = ([_zeros_like(p) for p in parameters] for _ in range(2))
 
     def minimize(self, loss: Tensor, *others: Tensor) -> None:
-        """Lowers `loss` by one step, and realises `others` before it."""
+        """Takes one step to lower `loss`, and realizes `others` before it."""
         gradients = [g.contiguous() for g in loss.gradient(*self.parameters)]
         rate = self.table[self.step].flatten().contiguous().to(self.parameters[0].device)
         Tensor.realize(*others, rate, *gradients)
@@ -79,13 +69,11 @@ class Adam:
 
     @property
     def _changing(self) -> dict[str, Tensor]:
-        """All that changes from step to step, but for the parameters."""
-        moments = {f"m.{i}": m for i, m in enumerate(self.m)}
-        moments |= {f"v.{i}": v for i, v in enumerate(self.v)}
+        """The state from step to step, without the parameters."""
+        moments = {f"{n}.{i}": t for n in "mv" for i, t in enumerate(getattr(self, n))}
         return {**moments, "step": self.step, "table": self.table}
 
     def state(self) -> dict[str, np.ndarray]:
-        """What `restore` takes to go on from this step."""
         return {name: tensor.numpy() for name, tensor in self._changing.items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:

@@ -1,9 +1,7 @@
-"""Tools for tensors that bases, layers, optimizers and samplers share."""
+"""Tools for tensors that bases, layers and optimizers share."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,8 +15,7 @@ def with_derivative(x: Tensor, value: Callable, derivative: Callable) -> Tensor:
     same shape, as its custom vector-Jacobian product. It has no second derivative."""
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
-        # With a dimension more than in the forward pass: tinygrad copies what two kernels read
-        # through one and the same view.
+        # In one more dimension: tinygrad copies what two kernels read through the same view.
         product = derivative(Tensor(call.src[1]).unsqueeze(0)) * Tensor(upstream).unsqueeze(0)
         change = product if upstream.ndim == x.ndim else product.sum(-1)
         return (change.squeeze(0).uop, *[None] * (len(call.src) - 2))
@@ -45,24 +42,3 @@ def like(tensor: Tensor, values: np.ndarray) -> Tensor:
 def overwrite(tensor: Tensor, values: np.ndarray) -> None:
     """Puts `values` into the memory of `tensor`, which compiled steps go on using."""
     tensor.assign(Tensor(values, dtype=tensor.dtype).to(tensor.device)).realize()
-
-
-def uniform(step: Tensor, seed: int, shape: tuple[int, ...]) -> Tensor:
-    """Uniform random numbers in [0, 1) of `shape`, float32, for `step` `[1]` (int32).
-
-    They depend on seed, step and position alone: without a generator's state, a resumed run draws
-    what an uninterrupted one would have drawn.
-    """
-    # Hashed, so that close seeds differ in all 32 bits.
-    key = int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "big")
-    stream = _mix(step.cast(dtypes.uint32) ^ key)
-    bits = _mix(_mix(Tensor.arange(math.prod(shape), dtype=dtypes.uint32)) ^ stream)
-    return ((bits >> 8).cast(dtypes.float32) * 2.0**-24).reshape(shape)
-
-
-def _mix(x: Tensor) -> Tensor:
-    """A permutation of the 32-bit integers in which every input bit moves every output bit: two
-    rounds of shift, xor and multiply by Wellons' constants (github.com/skeeto/hash-prospector)."""
-    x = (x ^ (x >> 16)) * 0x7FEB352D
-    x = (x ^ (x >> 15)) * 0x846CA68B
-    return x ^ (x >> 16)

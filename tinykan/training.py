@@ -18,7 +18,7 @@ from tinygrad.nn.state import get_parameters
 from tinykan.errors import UserError, check_integer, warn
 from tinykan.networks import Network
 from tinykan.optim import Adam, learning_rates
-from tinykan.tensors import learnable, overwrite, uniform
+from tinykan.tensors import learnable, overwrite
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -34,8 +34,8 @@ class DivergenceError(UserError):
 
 @dataclass
 class History:
-    """The course of a training: `steps`, `losses` (of that step's batch) and `seconds` have an
-    entry for each logged step. The first two steps, which compile, take `compile_seconds`."""
+    """The course of a training: `steps`, `losses` (of the step's batch) and `seconds`, an entry for
+    each logged step. The first two steps, which compile, take `compile_seconds`."""
 
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Step:
     loss: float | None = None
 
 
-# The arrays of the optimizer and of the divergence guard, and a record of the rest, as JSON.
+# The arrays of the optimizer and the guard, and a record of the rest, as JSON.
 State = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
@@ -62,40 +62,13 @@ def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().mean()
 
 
-def batches(
-    inputs: np.ndarray, targets: np.ndarray, batch: int | None = None, seed: int = 0
-) -> Sampler:
-    """A sampler over `inputs` `[n, in]` and `targets` `[n, out]`: all of them at every step, or
-    `batch` drawn at random with replacement."""
-    if len(inputs) != len(targets) or len(inputs) == 0:
-        raise UserError(
-            f"{len(inputs)} inputs and {len(targets)} targets: both must be as many, and some"
-        )
-    for name, values in (("inputs", inputs), ("targets", targets)):
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            value = values[tuple(bad[0])]
-            raise UserError(f"{name} hold {value} in row {bad[0][0]}: numbers must be finite")
-    arrays = (np.ascontiguousarray(a) for a in (inputs, targets))
-    x, y = (Tensor(a, dtype=dtypes.default_float).realize() for a in arrays)
-    if batch is None or batch >= len(inputs):
-        return lambda step: (x, y)
-
-    def sample(step: Tensor) -> tuple[Tensor, Tensor]:
-        drawn = (uniform(step, seed, (batch,)) * len(inputs)).cast(dtypes.int32)
-        row = drawn.clip(0, len(inputs) - 1).contiguous()
-        return x[row], y[row]
-
-    return sample
-
-
 def objective_of(
     model: Network,
     loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
     penalty: Callable[[list[Tensor]], Tensor] | None = None,
 ) -> Objective:
-    """The objective of the model's inputs and targets: the loss plus the penalty, and a report
-    `[1 + layers]` of the loss alone and of each layer's share of inputs outside its grid."""
+    """The loss plus the penalty, and a report `[1 + layers]` of the loss alone and of each layer's
+    share of inputs outside its grid, as a function of the model's inputs and targets."""
 
     def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         inputs = model.layer_inputs(x)
@@ -120,9 +93,8 @@ def training_step(sample: Sampler, optimizer: Adam, objective: Objective) -> Cal
         devices = optimizer.parameters[0].device
         if isinstance(devices, tuple):
             if len(x) % len(devices):
-                raise UserError(
-                    f"a batch of {len(x)} points cannot be shared equally by {len(devices)} devices"
-                )
+                shares = f"cannot be shared equally by {len(devices)} devices"
+                raise UserError(f"a batch of {len(x)} points {shares}")
             x, y = (t.shard(devices, axis=0).realize() for t in (x, y))
         value, report = objective(x, y)
         optimizer.minimize(value, report)
@@ -147,13 +119,11 @@ def fit(
     log_every: int | None = None,
     progress: bool = True,
 ) -> History:
-    """Trains `model` in place, and returns the history: the steps of a `Training`, which explains
-    the arguments and errors, one after another.
+    """Trains `model` in place, and returns the history. `Training` explains arguments and errors.
 
-    >>> from tinykan import KAN
+    >>> from tinykan import KAN, batches
     >>> x = np.linspace(-1, 1, 50)[:, None]
-    >>> history = fit(KAN([1, 1]), batches(x, x**2), steps=50, progress=False)
-    >>> history.losses[-1] < history.losses[0]
+    >>> fit(KAN([1, 1]), batches(x, x**2), steps=50, progress=False).losses[-1] < 0.1
     True
     """
     training = Training(
@@ -173,10 +143,9 @@ class Training:
 
     `sample(step)` gives inputs and targets for the step number `[1]`; it, the model, the loss, the
     gradients and the update are compiled into one step. L-BFGS has one sample, the last, at every
-    iteration, and works in float64 where the device has it; it ends early if it finds no lower
-    loss. `grid_updates` times in the first half of the steps, and as often in that of the
-    iterations, the grids of spline layers are moved to where their inputs are (PyKAN's
-    update_grid_from_samples).
+    iteration, and float64 where the device has it; it ends early if it finds no lower loss.
+    `grid_updates` times in the first half of the steps, and again of the iterations, the grids of
+    spline layers are moved to where their inputs are (PyKAN's update_grid_from_samples).
 
     `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
     that is minimized, not to the one that is reported. Every `log_every` steps (by default about
@@ -184,15 +153,13 @@ class Training:
     logged step is not counted in the seconds. `progress` shows a bar on terminals and in notebooks,
     and warns of inputs outside the grid.
 
-    After a step of Adam, `state()` is what `resume` takes: with a model that has the weights of
+    `state()`, after a step of Adam, is what `resume` takes: with a model that has the weights of
     that step, the training continues with the same bits. L-BFGS is repeated from its beginning.
 
-    Raises DivergenceError if the loss or the weights are no longer finite, or the loss exceeds
-    1,000 times its first value; `model` then has the last weights known to be good. Before that,
-    `halvings` times, it continues from those with half the learning rate.
-
-    A model whose tensors are on several devices (tinykan.runs.devices) gives each an equal part of
-    every batch; the result is that of one device, to rounding.
+    Raises DivergenceError, with the last good weights in `model`, if the loss or the weights are no
+    longer finite, or the loss exceeds 1,000 times its first value; before that it continues from
+    those weights with half the learning rate, `halvings` times. A model on several devices
+    (tinykan.runs.devices) gives each an equal part of every batch.
     """
 
     def __init__(
@@ -238,9 +205,9 @@ class Training:
             self.guard.restore(arrays, record["guard"])
             self.history = History(**record["history"])
             self.done, self.halvings = record["step"], record["halvings"]
-        shown = sys.stderr.isatty() or "ipykernel" in sys.modules
         self.progress, self.warned = progress, False
-        self.bar: tqdm = tqdm(total=self.total, unit="step", disable=not (progress and shown))
+        hidden = not (progress and (sys.stderr.isatty() or "ipykernel" in sys.modules))
+        self.bar: tqdm = tqdm(total=self.total, unit="step", disable=hidden)
 
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
@@ -274,12 +241,8 @@ class Training:
 
     def state(self) -> State:
         """The state after the last step of Adam, without the weights."""
-        record = {
-            "step": self.done,
-            "halvings": self.halvings,
-            "history": asdict(self.history),
-            "guard": self.guard.record(),
-        }
+        record: dict[str, Any] = {"step": self.done, "halvings": self.halvings}
+        record |= {"history": asdict(self.history), "guard": self.guard.record()}
         return self.adam.state() | self.guard.arrays(), record
 
     def points(self, step: int) -> list[Tensor]:
@@ -319,8 +282,8 @@ class Training:
         if number not in (1, self.steps, self.total) and number % self.log_every:
             return Step(number)
         loss, *history.outside = report()
-        elapsed = time.perf_counter() - self._start - self._compiling
-        history.train_seconds = self._earlier[1] + elapsed
+        trained = time.perf_counter() - self._start - self._compiling
+        history.train_seconds = self._earlier[1] + trained
         self.guard.check(number, loss)
         history.steps.append(number)
         history.losses.append(loss)
@@ -335,10 +298,8 @@ class Training:
         worst = max(range(len(outside)), key=outside.__getitem__)
         if outside[worst] > OUTSIDE_LIMIT and self.progress and not self.warned:
             self.warned = True
-            warn(
-                f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its "
-                "grid, where splines end; widen the domain or scale the inputs"
-            )
+            where = f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its grid"
+            warn(f"{where}, where splines end; widen the domain or scale the inputs")
 
 
 class DivergenceGuard:
@@ -348,36 +309,34 @@ class DivergenceGuard:
     def __init__(self, model: Network) -> None:
         # With the knots, which may move, and without which coefficients mean nothing.
         self.weights, self.first_loss = get_parameters(model), math.inf
-        self.good_step, self.good = self.latest_step, self.latest = 0, self._copy()
+        self.good = self.latest = 0, self._copy()
 
     def check(self, step: int, loss: float) -> None:
         """Raises DivergenceError, with the good weights restored, if `loss` of `step` is bad."""
-        copy = self._copy()
+        copy, (good_step, good) = self._copy(), self.good
         finite = math.isfinite(loss) and all(np.isfinite(values).all() for values in copy)
         if not finite or loss > EXPLODED * max(self.first_loss, 1e-12):
-            for weight, values in zip(self.weights, self.good, strict=True):
+            for weight, values in zip(self.weights, good, strict=True):
                 overwrite(weight, values)
-            self.latest_step, self.latest = self.good_step, self.good
-            raise DivergenceError(
-                f"training diverged by step {step} (loss {loss:.3g}); the weights of step "
-                f"{self.good_step} are kept; try a lower learning rate"
-            )
+            self.latest = self.good
+            problem = f"training diverged by step {step} (loss {loss:.3g})"
+            kept = f"the weights of step {good_step} are kept; try a lower learning rate"
+            raise DivergenceError(f"{problem}; {kept}")
         self.first_loss = loss if step == 1 else self.first_loss
-        self.good_step, self.good = self.latest_step, self.latest
-        self.latest_step, self.latest = step, copy
+        self.good, self.latest = self.latest, (step, copy)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        good = {f"good.{i}": values for i, values in enumerate(self.good)}
-        return good | {f"latest.{i}": values for i, values in enumerate(self.latest)}
+        kept = {"good": self.good[1], "latest": self.latest[1]}
+        return {f"{name}.{i}": v for name, arrays in kept.items() for i, v in enumerate(arrays)}
 
     def record(self) -> list[float]:
-        return [self.first_loss, self.good_step, self.latest_step]
+        return [self.first_loss, self.good[0], self.latest[0]]
 
     def restore(self, arrays: dict[str, np.ndarray], record: list[float]) -> None:
-        self.first_loss, (self.good_step, self.latest_step) = record[0], map(int, record[1:])
         count = range(len(self.weights))
-        self.good = [arrays[f"good.{i}"] for i in count]
-        self.latest = [arrays[f"latest.{i}"] for i in count]
+        self.first_loss, (good_step, latest_step) = record[0], map(int, record[1:])
+        self.good = good_step, [arrays[f"good.{i}"] for i in count]
+        self.latest = latest_step, [arrays[f"latest.{i}"] for i in count]
 
     def _copy(self) -> list[np.ndarray]:
         return [weight.numpy().copy() for weight in self.weights]

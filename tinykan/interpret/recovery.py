@@ -19,8 +19,9 @@ from tinykan.interpret.formulas import expanded, formula
 from tinykan.interpret.pruning import edge_count, prune
 from tinykan.interpret.symbolic import symbolic_edges
 from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, straightened
-from tinykan.networks import KAN, Network, widths_text
-from tinykan.training import Sampler, batches, fit
+from tinykan.networks import KAN, Network
+from tinykan.tasks.sampling import batches
+from tinykan.training import Sampler, fit
 
 if TYPE_CHECKING:
     import sympy
@@ -137,7 +138,7 @@ def _reduce(
         fitted = _refit(smaller, sample)
         kept = fitted <= max(3 * loss, enough)
         verdict = "goes on" if kept else "does not fit"
-        log(f"{widths_text(smaller.widths)}: loss {fitted:.1e}, {verdict}")
+        log(f"{'-'.join(map(str, smaller.widths))}: loss {fitted:.1e}, {verdict}")
         if not kept:
             break
         model, loss = smaller, fitted

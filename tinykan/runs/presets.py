@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from tinykan.activations import ACTIVATIONS
-from tinykan.basis import BASES, Basis, Linear, Polynomial
+from tinykan.basis import BASES, Basis, Linear
 from tinykan.errors import UserError, lookup
 from tinykan.layers import KANLayer
 from tinykan.networks import NORMS, Encoding, Network
@@ -21,7 +21,7 @@ from tinykan.runs.expressions import construct
 from tinykan.runs.widths import edge_widths
 from tinykan.tasks.benchmarks import BENCHMARKS, FORMER_NAMES, KINDS
 from tinykan.tasks.task import Task
-from tinykan.variants import EdgeTanh, Gaussian, NeRF, Raw, Scaled, Sines
+from tinykan.variants import EdgeTanh, Gaussian, NeRF, Polynomial, Raw, Scaled, Sines
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 from tinykan.basis import Basis
 from tinykan.errors import UserError
-from tinykan.networks import widths_text
 
 
 def widths_for(
@@ -63,3 +62,8 @@ def edge_widths(
             f"has {count(nearest)}"
         )
     return min(fitting, key=lambda c: (abs(c[-2] - c[1]), abs(count(c) - parameters)))
+
+
+def widths_text(widths: Sequence[int]) -> str:
+    """Widths as the scripts print them: 16-28-22-1."""
+    return "-".join(map(str, widths))

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from tinykan.errors import UserError
-from tinykan.networks import widths_text
 from tinykan.runs.command_line import checked
 from tinykan.runs.options import Options
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import SUMMARY, Run
+from tinykan.runs.widths import widths_text
 from tinykan.studies.queue import Queue, Record
 from tinykan.studies.results import Baseline, CellResult, Results, cell_from, lossless
 from tinykan.studies.study import Cell, Study

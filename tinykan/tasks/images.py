@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError
-from tinykan.tensors import uniform
+from tinykan.tasks.sampling import uniform
 
 MAX_PIXELS = 2**28  # more is taken for a decompression bomb; Pillow's own limit is a third of it
 

@@ -10,8 +10,8 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError
 from tinykan.tasks import images, metrics
+from tinykan.tasks.sampling import uniform
 from tinykan.tasks.task import CAMERA, Prediction, Task
-from tinykan.tensors import uniform
 from tinykan.training import Sampler
 
 SIDE = 100  # points in a row of a slice when it is scored

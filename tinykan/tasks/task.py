@@ -12,8 +12,9 @@ import numpy as np
 
 from tinykan.errors import lookup
 from tinykan.tasks import images, metrics
+from tinykan.tasks.sampling import batches
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
-from tinykan.training import Sampler, batches
+from tinykan.training import Sampler
 
 Prediction = Callable[[np.ndarray], np.ndarray]  # [n, in_features] to [n, out_features]
 

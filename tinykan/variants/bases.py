@@ -1,5 +1,5 @@
-"""Bases with functions that are non-zero everywhere, and how their coefficients start: Gaussians,
-wavelets, Chebyshev polynomials, sines and cosines."""
+"""Bases with functions that are non-zero everywhere, and how their coefficients start: powers,
+Gaussians, wavelets, Chebyshev polynomials, sines and cosines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,34 @@ import numpy as np
 from tinygrad import Tensor
 
 from tinykan.activations import bounded, cosine, decaying, sine, tanh
-from tinykan.basis import DenseBasis, Number
+from tinykan.basis import DenseBasis, Number, power
 from tinykan.errors import UserError, check_domain, check_integer, lookup
 from tinykan.initializers import INITIALIZERS
 
 MAX_FUNCTIONS = 64  # each is written out in the kernels
+
+
+@dataclass(frozen=True)
+class Polynomial(DenseBasis):
+    """x, x^2, ..., x^degree, without the constant, which is the layer's bias.
+
+    With tanh on the nodes, degree 2 is the cheap learnable activation tanh(a x^2 + b x).
+    """
+
+    degree: int = 2
+
+    def __post_init__(self) -> None:
+        check_integer("degree", self.degree, 1, 8)
+
+    @property
+    def n_functions(self) -> int:
+        return self.degree
+
+    def values(self, x: Number) -> list[Number]:
+        return [power(x, n) for n in range(1, self.degree + 1)]
+
+    def slopes(self, x: Number) -> list[Number]:
+        return [n * power(x, n - 1) for n in range(1, self.degree + 1)]
 
 
 @dataclass(frozen=True)

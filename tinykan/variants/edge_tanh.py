@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan.basis import Polynomial
 from tinykan.errors import check_integer
 from tinykan.initializers import glorot
 from tinykan.layers import LAYERS, check_input, copy_between
 from tinykan.tensors import like, parameter
+from tinykan.variants.bases import Polynomial
 
 
 class EdgeTanh:

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinykan.initializers import DRAWN_BIAS, INITIALIZERS
 from tinykan.networks import Encoding, Network, dense_layer, width_pairs
+from tinykan.variants import activations  # noqa: F401  (sine30)
 
 
 class Siren(Network):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan.tensors import uniform
+from tinykan.tasks.sampling import uniform
 
 
 def test_uniform_numbers_are_uniform_and_uncorrelated():
