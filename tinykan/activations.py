@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tinygrad import Tensor, UOp, dtypes
 
@@ -23,8 +23,8 @@ Number = TypeVar("Number", Tensor, UOp)
 class Activation:
     """A function of one variable with its derivative, both for tensors and inside kernels."""
 
-    value: Callable
-    derivative: Callable
+    value: Callable[..., Any]
+    derivative: Callable[..., Any]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Differentiable once, through `derivative`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tinygrad import Tensor, UOp
@@ -127,7 +127,7 @@ class BSpline(Basis):
         if self.knots is not None:
             object.__setattr__(self, "knots", self._checked_knots(self.knots))
 
-    def _checked_knots(self, knots: Tensor | np.ndarray | list) -> Tensor:
+    def _checked_knots(self, knots: Tensor | np.ndarray | list[Any]) -> Tensor:
         tensor = knots if isinstance(knots, Tensor) else parameter(np.asarray(knots))
         tensor = tensor.unsqueeze(0) if tensor.ndim == 1 else tensor
         expected = self.intervals + 2 * self.order + 1

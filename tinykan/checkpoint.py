@@ -104,7 +104,7 @@ def write_atomically(path: Path, content: bytes, previous: Path | None = None) -
 
 def pack(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     """The bytes of a safetensors file, with a digest of all of it among the metadata."""
-    header: dict[str, dict] = {"__metadata__": {**metadata, "sha256": ""}}
+    header: dict[str, dict[str, Any]] = {"__metadata__": {**metadata, "sha256": ""}}
     parts, end = [], 0
     for name, array in arrays.items():
         parts.append(np.ascontiguousarray(array).tobytes())
@@ -140,14 +140,14 @@ def unpack_arrays(content: bytes) -> dict[str, np.ndarray]:
     return found
 
 
-def _header(content: bytes) -> tuple[dict, bytes]:
+def _header(content: bytes) -> tuple[dict[str, Any], bytes]:
     length = int.from_bytes(content[:8], "little")
     if not 2 <= length <= len(content) - 8:
         raise ValueError("it is cut short")
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
-def _digest(header: dict, data: bytes) -> str:
+def _digest(header: dict[str, Any], data: bytes) -> str:
     return hashlib.sha256(json.dumps(header).encode() + data).hexdigest()
 
 
@@ -173,7 +173,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
+def _rebuild(description: dict[str, Any], state: dict[str, Tensor]) -> Network:
     encoding = description["encoding"] and _object(description["encoding"], ENCODINGS)
     layers = []
     for index, options in enumerate(description["layers"]):
@@ -184,7 +184,7 @@ def _rebuild(description: dict, state: dict[str, Tensor]) -> Network:
     return Network(layers, description["activation"], encoding, norm)
 
 
-def _options(fields: dict) -> dict[str, Any]:
+def _options(fields: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a layer, its basis made again."""
     return {
         k: _object(v, BASES) if k == "basis" else _options(v) if isinstance(v, dict) else v
@@ -193,7 +193,7 @@ def _options(fields: dict) -> dict[str, Any]:
     }
 
 
-def _object(fields: dict, kinds: dict[str, Any]) -> Any:
+def _object(fields: dict[str, Any], kinds: dict[str, Any]) -> Any:
     options = {
         RENAMED.get(k, k.removesuffix("_")): tuple(v) if isinstance(v, list) else v
         for k, v in fields.items()

@@ -34,7 +34,7 @@ def need(module: str, *, extra: str, purpose: str) -> Any:
         ) from None
 
 
-def lookup(kind: str, name: str, table: dict) -> Any:
+def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
     """`table[name]`, or a UserError that lists the valid names."""
     if not isinstance(name, str) or name not in table:
         raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(table)}")

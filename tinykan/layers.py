@@ -52,11 +52,11 @@ class Layer(Protocol):
         """The layer with the coefficients of these edges on a basis, if there is one."""
 
     @property
-    def config(self) -> dict:
+    def config(self) -> dict[str, Any]:
         """The arguments of `__init__` that make this layer again, but for its tensors."""
 
     @classmethod
-    def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> Layer:
+    def from_config(cls, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> Layer:
         """A layer of that `config` with the shapes of `tensors`, its state by name."""
 
 
@@ -160,13 +160,13 @@ class KANLayer:
         return self
 
     @property
-    def config(self) -> dict:
+    def config(self) -> dict[str, Any]:
         values = {n: getattr(self, n) for n in ("in_features", "out_features", "basis", "base")}
         present = {n: getattr(self, n) is not None for n in ("spline_weight", "bias")}
         return values | present
 
     @classmethod
-    def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> KANLayer:
+    def from_config(cls, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> KANLayer:
         if (knots := tensors.get("basis.knots")) is not None:
             config = config | {"basis": dataclasses.replace(config["basis"], knots=knots)}
         return cls(**config, mask=tensors.get("mask"))

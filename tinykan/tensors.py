@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from tinygrad import Tensor, UOp, dtypes
@@ -10,15 +11,15 @@ from tinygrad.function import function
 from tinygrad.nn.state import get_parameters
 
 
-def with_derivative(x: Tensor, value: Callable, derivative: Callable) -> Tensor:
+def with_derivative(x: Tensor, value: Callable[..., Any], derivative: Callable[..., Any]) -> Tensor:
     """`value(x)`, elementwise or with functions in a last dimension, with `derivative(x)`, of the
-    same shape, as its custom vector-Jacobian product. It has no second derivative."""
+    same shape, as its custom vector-Jacobian product. There is no second derivative."""
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         # In one more dimension: tinygrad copies what two kernels read through the same view.
         product = derivative(Tensor(call.src[1]).unsqueeze(0)) * Tensor(upstream).unsqueeze(0)
-        change = product if upstream.ndim == x.ndim else product.sum(-1)
-        return (change.squeeze(0).uop, *[None] * (len(call.src) - 2))
+        product = product if upstream.ndim == x.ndim else product.sum(-1)
+        return (product.squeeze(0).uop, *[None] * (len(call.src) - 2))
 
     return function(value, grad_fxn=gradient, allow_implicit=True)(x)
 

@@ -22,7 +22,6 @@ from tinykan.tensors import learnable, overwrite
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
 EXPLODED = 1e3  # times the first loss: no run that gets there comes back
 OUTSIDE_SAMPLES = 512  # of a batch, from which the share of inputs outside the grid is taken
 OUTSIDE_LIMIT = 0.05  # the share above which the user should know
@@ -207,7 +206,7 @@ class Training:
             self.done, self.halvings = record["step"], record["halvings"]
         self.progress, self.warned = progress, False
         hidden = not (progress and (sys.stderr.isatty() or "ipykernel" in sys.modules))
-        self.bar: tqdm = tqdm(total=self.total, unit="step", disable=hidden)
+        self.bar: tqdm[None] = tqdm(total=self.total, unit="step", disable=hidden)
 
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
