@@ -22,8 +22,7 @@ SIZES = {"PYTHON": "3-4-1"}  # the emulator takes a second for what a CPU does i
 STEP = """
 import statistics, sys, time
 import numpy as np
-sys.path.insert(0, "scripts")
-from contenders import CONTENDERS
+from scripts.contenders import CONTENDERS
 name, widths = sys.argv[1], [int(w) for w in sys.argv[2].split("-")]
 rng, batch = np.random.default_rng(0), 64 if name == "PYTHON" else 4096
 x = rng.uniform(-1, 1, (batch, widths[0])).astype(np.float32)

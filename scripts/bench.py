@@ -1,4 +1,4 @@
-"""Times one training step of tinykan and of PyTorch and its KAN libraries (protocol P4)."""
+"""Times a training step of tinykan and of PyTorch's KAN libraries: the step-time benchmark."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def measure(
 
 
 def work(pipe, name: str, grid: int, batch: int, widths: list[int], place: str) -> None:
-    """A contender's process: builds and warms up, then steps when told to."""
+    """A contender's process: builds and warms up, then takes steps on request."""
     contender = CONTENDERS[name]
     try:
         start = time.perf_counter()

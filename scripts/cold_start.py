@@ -24,7 +24,7 @@ class Config:
     processes, with an empty kernel cache and with a warm one; medians."""
 
     rounds: int = option(3, "runs of each kind", minimum=1)
-    parameters: int = option(10_000, "learnable numbers", minimum=1)
+    parameters: int = option(10_000, "number of parameters", minimum=1)
     device: str | None = option(None, "tinygrad device (default: the best one here)")
 
 
@@ -43,20 +43,20 @@ def seconds_to_first_step(model: str, config: Config, folder: str) -> float:
     command += ["--model", model, "--parameters", str(config.parameters), "--out", f"{folder}/out"]
     command += ["--device", config.device] if config.device else []
     environment = os.environ | {"CACHEDB": f"{folder}/cache.db"}
+    metrics = Path(folder) / "out" / "metrics.jsonl"
+    metrics.unlink(missing_ok=True)
     start = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
-    assert process.stderr is not None
-    seen = ""
-    for line in process.stderr:
-        if line.startswith("step 1/"):
-            elapsed = time.perf_counter() - start
-            process.stderr.read()
-            process.wait()
-            return elapsed
-        seen = line
-    raise UserError(f"fit_image.py took no step: {seen.strip()}")
+    # The first line is written at the end of the first step.
+    while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+        time.sleep(0.005)
+    elapsed = time.perf_counter() - start
+    _, errors = process.communicate()
+    if process.returncode:
+        raise UserError(f"fit_image.py failed: {errors.strip()}")
+    return elapsed
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Adam:
         Tensor.realize(*others, rate, *gradients)
         updated = [self.step.assign(self.step + 1)]
         for p, m, v, g in zip(self.parameters, self.m, self.v, gradients, strict=True):
-            if adam_kernels.serves(p):
+            if adam_kernels.supports(p):
                 updated += adam_kernels.adam_step(p, m, v, g, rate, self.b1, self.b2)
                 continue
             m.assign(self.b1 * m + (1 - self.b1) * g)

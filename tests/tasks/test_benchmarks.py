@@ -26,7 +26,7 @@ def bilinear(x: np.ndarray, corners: tuple) -> np.ndarray:
     return map_coordinates(camera(), [row, column], order=1)[:, None]
 
 
-def test_slices_are_those_of_protocol_1():
+def test_slices_are_those_of_the_benchmark():
     task = task_from("slices")
     x, y = (t.numpy() for t in task.sampler(4096, 3)(Tensor([7])))
     np.testing.assert_allclose(y, bilinear(x, task.corners), atol=2e-5)
@@ -34,7 +34,7 @@ def test_slices_are_those_of_protocol_1():
     assert abs(x[:, 1:].mean(axis=0)).max() < 0.05 and x[:, 1:].min() < -0.99 < 0.99 < x.max()
     scores = scored(task, Exactly(lambda x: bilinear(x, task.corners)))
     assert scores["mse"] < 1e-10
-    # A known error on every point, in the units of the protocol.
+    # A known error on every point, in the units of the benchmark.
     assert scored(task, Exactly(lambda x: bilinear(x, task.corners) + 0.1))["mse"] == pytest.approx(
         0.01, rel=1e-4
     )

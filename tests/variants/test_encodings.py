@@ -12,7 +12,7 @@ from tinykan.tensors import learnable
 X = np.random.default_rng(0).uniform(-1, 1, (20, 2)).astype(np.float32)
 
 
-def test_seed_encoding_is_protocol_p1s():
+def test_octaves_are_those_of_the_slices_benchmark():
     expected = [
         np.stack([v, *(np.sin(2.0**i * np.pi * (v + 1)) for i in range(7))], axis=-1)
         for v in X.astype(np.float64).T

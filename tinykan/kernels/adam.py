@@ -14,18 +14,18 @@ from tinykan.kernels.launch import (
     work_items,
 )
 
-LANES = {"threads": 16, "items": 4}  # numbers updated side by side
+LANES = {"threads": 16, "items": 4}  # values updated side by side
 
 
-def serves(parameter: Tensor) -> bool:
+def supports(parameter: Tensor) -> bool:
     return runs_on_threads(parameter) or runs_on_work_groups(parameter)
 
 
 def adam_step(
     parameter: Tensor, m: Tensor, v: Tensor, gradient: Tensor, rate: Tensor, b1: float, b2: float
 ) -> list[Tensor]:
-    """Updates the first three in place; they are realized, and so is the gradient, or what computes
-    it might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
+    """Updates the first three tensors in place. They must be realized, and the gradient too, or its
+    computation might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
     kind = "threads" if runs_on_threads(parameter) else "items"
     return parameter.flatten().custom_kernel(
         *(t.flatten() for t in (m, v, gradient)),

@@ -1,7 +1,7 @@
-"""Dense layers on CPUs: functions of the inputs, a matrix product, and sums over the batch.
+"""Dense layers on CPUs: basis functions of the inputs, a matrix product, and sums over the batch.
 
-The product has tiles in registers and a thread for each core, in the place of tinygrad's schedule,
-which is made for larger matrices.
+The product has tiles in registers and a thread for each core, instead of tinygrad's schedule, which
+is made for larger matrices.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FUNCTION_LANES = 16  # inputs whose functions are computed side by side
 
 def features(x: Tensor, basis: DenseBasis, base: Activation | None) -> Tensor:
     """The functions of the basis, then the base function, of `x` `[n, in]`: `[n, functions * in]`,
-    neighbouring inputs side by side, so that they are computed and stored as vectors."""
+    neighboring inputs side by side, so that they are computed and stored as vectors."""
     rows, inputs = x.shape
     count = basis.n_functions + (base is not None)
 

@@ -1,8 +1,7 @@
-"""Layers on devices with work-groups: GPUs.
+"""Local-support spline layers and dense layers on GPUs: forward pass and gradients.
 
-In the local-support spline layer, what spline_kernels.py has threads and vectors for is done by
-work-items, each of which owns what it computes, so that there are no atomics and repeated runs give
-the same bits:
+In the spline layer, each work-item owns what it computes, so that there are no atomics and repeated
+runs give the same bits:
 
     the functions' values            an item for each input and sample
     the layer                        an item for each sample and 4 outputs, a loop over the inputs
@@ -10,9 +9,9 @@ the same bits:
     the gradient to the weights      an item for each slice of the batch, input and 4 outputs, a
                                      loop over the slice's samples; the slices' sums are added up
 
-The gradient that leads from the functions' values to the inputs is an ordinary tensor operation.
-Values are stored by input, function and sample: neighbouring items, which read neighbouring
-samples, then read neighbouring numbers.
+The gradient from the functions' values to the inputs is an ordinary tensor operation.
+Values are stored by input, function and sample: neighboring items, which read neighboring samples,
+then read neighboring addresses.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def spline_layer(
     weights: Sequence[Tensor],
     bias: Tensor | None,
 ) -> Tensor:
-    """`[batch, in]` to `[batch, out]`: the arguments are those of `spline_kernels.spline_layer`."""
+    """`[batch, in]` to `[batch, out]`: the arguments are those of `spline.spline_layer`."""
     batch, out = x.shape[0], weights[0].shape[2]
     lanes = lanes_for(out, LANES)
     weights = [pad_columns(w, lanes) for w in weights]

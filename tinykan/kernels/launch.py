@@ -1,4 +1,5 @@
-"""What kernels share: where they serve, how work is divided, and how numbers are laid out."""
+"""What the kernels share: which tensors they support, how work is divided among threads and
+work-items, and how columns are padded."""
 
 from __future__ import annotations
 
@@ -6,17 +7,16 @@ from tinygrad import Device, Tensor, dtypes
 from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, Ops, UOp
 
-GROUP = 128  # items in a work-group; no device's limit is below 256
+GROUP = 128  # work-items in a work-group; no device's limit is below 256
 
 
 def runs_on_threads(x: Tensor) -> bool:
-    """Whether dense_kernels and spline_kernels serve such numbers: on a device with threads, a
-    CPU."""
+    """Whether the CPU kernels support this tensor: float32, on a threaded device."""
     return _usable(x, "has_threads")
 
 
 def runs_on_work_groups(x: Tensor) -> bool:
-    """Whether gpu_kernels serves such numbers: on a device with work-groups."""
+    """Whether the GPU kernels support this tensor: float32, on a device with work-groups."""
     return _usable(x, "has_local")
 
 
@@ -30,8 +30,7 @@ def empty(shape: tuple, like: Tensor) -> Tensor:
 
 
 def strip_reshapes(x: Tensor) -> Tensor:
-    """`x` without reshapes that lead back to its own shape: a kernel that reads through them would
-    be given a copy."""
+    """`x` without reshapes that lead back to its own shape: tinygrad would copy it for a kernel."""
     base = x.uop
     while base.op is Ops.RESHAPE:
         base = base.src[0]
@@ -39,16 +38,16 @@ def strip_reshapes(x: Tensor) -> Tensor:
 
 
 def split_across_threads(count: int) -> tuple[UOp, UOp, UOp]:
-    """Work shared among the threads: the number of a piece, the loop over a thread's pieces, and
-    the thread."""
+    """`count` pieces of work divided among the threads: the index of a piece, the loop over a
+    thread's pieces, and the range of threads."""
     threads = threads_for(count)
     thread, inner = UOp.range(threads, 0, AxisType.THREAD), UOp.range(count // threads, 1)
     return thread * (count // threads) + inner, inner, thread
 
 
 def work_items(*counts: int) -> tuple[list[UOp], list[UOp]]:
-    """A work-item for each combination of numbers below `counts`, the last of which differs between
-    neighbours: these numbers, and the ranges that they are made of."""
+    """A work-item for each combination of indices below `counts`, the last of which varies fastest:
+    these indices, and the ranges that they are made of."""
     numbers: list[UOp] = []
     ranges: list[UOp] = []
     free = GROUP
@@ -67,8 +66,8 @@ def lane_range(count: int, number: int) -> UOp:
 
 
 def loop_over(count: int, number: int, kind: AxisType = AxisType.REDUCE) -> tuple[UOp, list[UOp]]:
-    """The number of a term, and the ranges to sum over: none for a single term, as tinygrad makes
-    such a range a constant, which can't be summed over."""
+    """The index of a term, and the ranges to sum over: none for a single term, since tinygrad makes
+    such a range a constant, which cannot be summed over."""
     ranges = [UOp.range(count, number, kind)] if count > 1 else []
     return sum(ranges, UOp.const(dtypes.weakint, 0)), ranges
 
@@ -86,9 +85,8 @@ def threads_for(count: int) -> int:
 
 
 def lanes_for(out: int, limit: int) -> int:
-    """How many columns to compute side by side: a multiple of 4, for vector loads need rows that
-    start at one, with the least waste, then of whole 64-byte vectors; below 4 there is nothing to
-    gain."""
+    """How many columns to compute side by side: a multiple of 4, since vector loads need rows that
+    start at one, with the least padding, then in whole 64-byte vectors; below 4, one."""
     if out <= limit:
         return 1 if out < 4 else -(-out // 4) * 4
     choices = range(limit, limit // 2 - 1, -4)
@@ -100,7 +98,7 @@ def padded_size(out: int, lanes: int) -> int:
 
 
 def pad_columns(weights: Tensor, lanes: int) -> Tensor:
-    """With zero columns up to a multiple of `lanes`; contiguous."""
+    """`weights` with zero columns up to a multiple of `lanes`; contiguous."""
     missing = padded_size(weights.shape[-1], lanes) - weights.shape[-1]
     return weights.pad((*[None] * (weights.ndim - 1), (0, missing))).contiguous()
 

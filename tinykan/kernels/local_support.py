@@ -1,4 +1,4 @@
-"""The functions of a spline basis that can be non-zero at one number, inside a kernel.
+"""The B-splines that can be non-zero at a scalar, inside a kernel.
 
 Of a basis of order k these are k + 1 neighbours. On uniform knots they follow from the distances to
 their centers. On given knots `find_interval` searches the interval, and the recursion of Cox and
@@ -14,12 +14,12 @@ from tinygrad import UOp, dtypes
 from tinykan.activations import Activation
 from tinykan.basis import BSpline
 
-NARROWEST = 1e-30  # so that intervals without width, whose functions are 0, divide nothing by 0
+NARROWEST = 1e-30  # width of repeated knots' intervals, whose functions are 0: no division by 0
 
 
 def find_interval(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
-    """The number of the interval of `x` on the knots of input `i`, -1 before them, that of the last
-    knot after them, and any of these for NaN; and the `2 order` knots around it. In x's type."""
+    """The index of the interval of `x` on the knots of input `i` (-1 before them, that of the last
+    knot after them, any of these for NaN), and the `2 order` knots around it, in x's type."""
     k, count, own = basis.order, basis.intervals + 2 * basis.order + 1, knots.shape[0] > 1
 
     def knot(number: UOp) -> UOp:
@@ -41,9 +41,9 @@ def find_interval(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
 def local_functions(
     x: UOp, basis: BSpline, base: Activation | None, found: Sequence[UOp]
 ) -> tuple[list[UOp], list[UOp]]:
-    """The number of the first function, 0 to `intervals - 1`, in x's type; the values of it and its
-    `order` neighbours; and that of the base function. The derivatives of the functions. `found` is
-    what `find_interval` gives, for given knots."""
+    """The index of the first non-zero function, 0 to `intervals - 1`, in x's type, the values of it
+    and the next `order` functions, and that of the base function; then their derivatives. `found`
+    is the result of `find_interval`, for given knots."""
     first, values, derivatives = (
         _on_knots(x, basis, *found) if found else _on_uniform_knots(x, basis)
     )

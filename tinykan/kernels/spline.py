@@ -1,4 +1,4 @@
-"""A spline layer on CPUs that touches only the functions that are not zero.
+"""Local-support spline layer on CPUs: forward pass and both gradients.
 
 Of the n functions of a B-spline basis of order k, k + 1 are non-zero at any x. With `first[i, b]`
 the first of them and `value[i, j, b]` their values,
@@ -11,12 +11,10 @@ to those rows only, and each thread owns its inputs, so that there are no atomic
 always taken in the same order: repeated runs give the same bits.
 
 Three kernels: the layer, in chunks of samples within which one input's weights and the outputs stay
-in the first cache, which also stores the values and their slopes for the other two; the gradient to
-the weights; and that to the inputs. The plain path, which says what they compute, is
-`KANLayer.reference`. Which functions those are, on uniform and on given knots, is up to
-local_support.py.
-
-gpu_kernels.py has the same layer for devices with work-groups.
+in the first-level cache, which also stores the values and their slopes for the other two; the
+gradient to the weights; and the gradient to the inputs. Their reference is `KANLayer.reference`.
+local_support.py finds the non-zero functions on uniform and on given knots; gpu.py has the same
+layer for devices with work-groups.
 """
 
 from __future__ import annotations

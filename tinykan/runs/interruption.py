@@ -1,5 +1,5 @@
-"""How a run is interrupted: by signals, which it answers between steps; and the pace of the
-checkpoints that it goes on from."""
+"""Interruption of a run by signals, which it handles between steps, and the interval between
+checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinykan.errors import UserError
 
 
 class Stopped(UserError):
-    """A signal asked for the end of the run, which has come, with what there is saved."""
+    """A signal ended the run, whose state is saved."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -23,8 +23,8 @@ class Stopped(UserError):
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
-    """The signals that asked for an end, in a list that fills while the context is open. A second
-    one ends the process at once."""
+    """The signals received within the context, in a list that fills. A second one ends the process
+    at once."""
     received: list[int] = []
 
     def receive(number: int, frame: Any) -> None:
@@ -45,10 +45,8 @@ def signals() -> Iterator[list[int]]:
 
 
 class Pace:
-    """When a checkpoint is due: every so many steps (`"500"`) or seconds (`"60s"`).
-
-    By the clock, of a large model less often: what checkpoints take stays below a hundredth.
-    """
+    """When a checkpoint is due: every so many steps (`"500"`) or seconds (`"60s"`), in the second
+    case less often for a large model, so that writing takes at most a hundredth of the time."""
 
     def __init__(self, every: str) -> None:
         self.steps, self.seconds = _interval(every)

@@ -18,7 +18,7 @@ class Options(ModelOptions):
     lr: float | None = option(
         None, "learning rate of Adam (default: what suits the model)", minimum=0
     )
-    schedule: str = option("cosine", "of the learning rate", choices=SCHEDULES)
+    schedule: str = option("cosine", "of the learning rate over the steps", choices=SCHEDULES)
     warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
     lbfgs: int = option(
         0, "iterations of L-BFGS after Adam's steps, all on one batch, in float64", minimum=0
@@ -27,7 +27,7 @@ class Options(ModelOptions):
         0, "times that splines' grids are moved to their inputs in the first half", minimum=0
     )
     halvings: int = option(
-        0, "times to go on with half the learning rate when training diverges", minimum=0
+        0, "times to continue with half the learning rate when training diverges", minimum=0
     )
     seed: int = option(
         0, "of the weights, of random data and of the points of each step", minimum=0
@@ -37,8 +37,10 @@ class Options(ModelOptions):
         None, "devices that share each batch, as CUDA:0,CUDA:1 (default: one device)"
     )
     out: str | None = option(None, "folder for the results (default: one in runs, by its task)")
-    resume: bool = option(False, "go on with the run in that folder from its last checkpoint")
-    checkpoint_every: str = option("60s", "steps (500) or seconds (60s) from one to the next")
+    resume: bool = option(False, "continue the run in that folder from its last checkpoint")
+    checkpoint_every: str = option(
+        "60s", "interval between checkpoints, in steps (500) or seconds (60s)"
+    )
     quiet: bool = option(False, "print the summary only")
 
     @property

@@ -179,7 +179,7 @@ class Run:
         existing = [p for name in (CHECKPOINT, PREVIOUS) if (p := self.folder / name).exists()]
         if existing and not self.options.resume:
             raise UserError(
-                f"{self.folder} holds an unfinished run: --resume goes on with it; to start anew, "
+                f"{self.folder} holds an unfinished run: --resume continues it; to start anew, "
                 "choose another --out or remove the folder"
             )
         if not self.options.resume:

@@ -13,8 +13,8 @@ from tinykan.tensors import learnable
 
 
 class Predictor:
-    """A network for NumPy arrays: any number of points, `chunk` at a time, in bounded memory. One
-    compiled forward pass serves them all; it is compiled at the first call."""
+    """A network for NumPy arrays: any number of points, `chunk` at a time, in bounded memory. The
+    forward pass is compiled once, at the first call."""
 
     def __init__(self, model: Network, chunk: int = 16384) -> None:
         if chunk < 1:

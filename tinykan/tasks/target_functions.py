@@ -1,4 +1,4 @@
-"""Target functions and small data sets (protocol P3)."""
+"""Target functions of one or two variables, and small data sets."""
 
 from __future__ import annotations
 
