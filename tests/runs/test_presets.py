@@ -45,7 +45,7 @@ def test_layers_of_several_bases():
     ("make", "message"),
     [
         (lambda: built(model="foo"), "unknown model 'foo'; choose from tanh"),
-        (lambda: built(basis="Foo(3)"), r"unknown basis 'Foo\(3\)'; choose from Linear, Poly"),
+        (lambda: built(basis="Foo(3)"), r"unknown basis 'Foo\(3\)'; choose from Linear, BSpline"),
         (lambda: built(basis="BSpline(-1)"), "intervals -1 must be a whole number"),
         (lambda: built(basis="BSpline(nodes=3)"), "unexpected keyword argument 'nodes'"),
         (lambda: built(basis="BSpline(open('x'))"), "unknown basis"),
