@@ -69,6 +69,17 @@ def test_a_file_from_before_there_were_norms_has_none(tmp_path):
     assert load(path).norm is None
 
 
+def test_a_file_with_an_option_by_its_former_name_is_read(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = KAN([2, 1], RBF(6))
+    save(model, path)
+    arrays, metadata = checkpoint.unpack(path.read_bytes())
+    former = metadata["tinykan"].replace('"centers"', '"centres"')
+    assert former != metadata["tinykan"]
+    path.write_bytes(checkpoint.pack(arrays, metadata | {"tinykan": former}))
+    assert load(path).layers[0].basis == RBF(6)
+
+
 def test_damaged_and_foreign_files_are_one_line(tmp_path):
     from tinygrad.nn.state import safe_save
 

@@ -1,13 +1,9 @@
-"""Networks, their sizes, and the search for widths."""
+"""Networks: their layers, sizes and norms."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tinygrad import Tensor, dtypes
 
 from tests.helpers import DENSE_BASES, needs_float64, numeric_gradient
@@ -19,14 +15,12 @@ from tinykan import (
     Linear,
     Network,
     Polynomial,
-    Predictor,
     Sines,
     Siren,
     UserError,
     batches,
     fit,
     parameter_count,
-    widths_for,
 )
 from tinykan.networks import layer_norm
 from tinykan.runs.presets import ModelOptions, build
@@ -69,20 +63,6 @@ def test_siren_keeps_the_spread_of_its_activations():
 def test_parameter_count(model, count):
     assert parameter_count(model) == count
     assert model(Tensor.zeros(3, model.in_features)).shape == (3, 1)
-
-
-@given(
-    parameters=st.integers(10_000, 300_000),
-    depth=st.integers(1, 5),
-    in_features=st.integers(1, 40),
-    basis=st.sampled_from([Linear(), Polynomial(2), BSpline(5, 3)]),
-)
-def test_widths_meet_the_budget(parameters, depth, in_features, basis):
-    widths = widths_for(parameters, depth, basis, in_features, 1)
-    per_edge = basis.n_functions + 2
-    count = sum(o * (i * per_edge + 1) for i, o in pairwise(widths))
-    assert abs(count - parameters) <= 0.02 * parameters
-    assert widths[0] == in_features and widths[-1] == 1 and len(widths) == depth + 2
 
 
 @pytest.mark.parametrize("basis", DENSE_BASES, ids=repr)
@@ -136,22 +116,9 @@ def test_layer_norm_of_equal_features_and_of_one():
     assert np.ptp(model(Tensor([[-0.5], [0.5]])).numpy()) > 0
 
 
-def test_predictor_takes_any_number_of_points():
-    model = MLP([2, 3, 1])
-    x = np.random.default_rng(0).uniform(-1, 1, (10, 2)).astype(np.float32)
-    predict = Predictor(model, chunk=4)
-    np.testing.assert_allclose(predict(x), model(Tensor(x)).numpy(), atol=1e-6)
-    np.testing.assert_allclose(predict(x[:1]), model(Tensor(x)).numpy()[:1], atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: widths_for(3, 2, BSpline(5, 3), 2, 1),
-            "within 2 % of 3 parameters; the nearest, 2-1-1-1",
-        ),
-        (lambda: widths_for(0, 2, Linear(), 2, 1), "at least 1"),
         (lambda: KAN([3]), "at least an input and an output"),
         (lambda: KAN([3, 2, 1], [BSpline(5, 3)]), "1 bases for 2 layers"),
         (lambda: KAN([2, 1])(Tensor.zeros(3, 5)), "must be 2"),

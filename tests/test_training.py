@@ -7,23 +7,18 @@ import sys
 
 import numpy as np
 import pytest
-from tinygrad import Device, Tensor, dtypes
-from tinygrad.nn.state import get_parameters
+from tinygrad import Tensor
 
 from tinykan import (
     KAN,
     MLP,
     BSpline,
-    DeviceError,
     DivergenceError,
-    Gaussian,
     Polynomial,
-    Predictor,
     UserError,
     batches,
     fit,
 )
-from tinykan.runs.devices import spread_across
 from tinykan.tensors import learnable
 
 X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
@@ -86,53 +81,6 @@ def test_nan_in_the_loss_stops_the_run():
     assert all(np.isfinite(w.numpy()).all() for w in learnable(model))
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: MLP([1, 8, 1], seed=0),
-        lambda: KAN([1, 4, 1], BSpline(5, 3), seed=0),
-        lambda: MLP([4, 6, 1], "relu", encoding=Gaussian(1, 2), seed=0),
-    ],
-    ids=["dense", "spline", "encoded"],
-)
-def test_two_devices_give_the_result_of_one(make):
-    first = Device.DEFAULT
-    one, two = make(), make()
-    sample, predict = batches(X, np.sin(3 * X + 1), 32, seed=1), Predictor(two, chunk=16)
-    fit(one, sample, steps=12, progress=False)
-    before = predict(X)
-    with spread_across(get_parameters(two), [first, f"{first}:1"]):
-        fit(two, sample, steps=12, progress=False)
-        during = predict(X)
-    assert np.abs(before - during).max() > 1e-3
-    # On one device other kernels compute the same.
-    np.testing.assert_allclose(during, predict(X), atol=1e-6)
-    for a, b in zip(learnable(one), learnable(two), strict=True):
-        assert b.device == first
-        # Sums over the batch are taken in another order; Adam makes 12 steps of them.
-        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5)
-
-
-def test_devices_that_cannot_be_used_are_one_line():
-    model, first = KAN([1, 1]), Device.DEFAULT
-    pair = [first, f"{first}:1"]
-    with spread_across(get_parameters(model), pair), pytest.raises(UserError, match="batch of 9"):
-        fit(model, batches(X[:9], Y[:9]), steps=1, progress=False)
-    for names, message in (([first, first], "named twice"), (["FOO", first], "'FOO' is not")):
-        with (
-            pytest.raises(DeviceError, match=message),
-            spread_across(get_parameters(model), names),
-        ):
-            pass
-
-
-def test_random_batches_come_from_the_data():
-    sample = batches(X, Y, 32, seed=0)
-    x, y = (t.numpy() for t in sample(Tensor([0], dtype=dtypes.int32)))
-    assert x.shape == (32, 1) and np.isin(x, X).all() and len(np.unique(x)) > 15
-    np.testing.assert_allclose(y, np.sin(3 * x), atol=1e-6)
-
-
 def test_warns_once_when_inputs_leave_the_grid(capsys):
     fit(KAN([1, 1]), batches(3 * X, Y), steps=4, log_every=1)
     assert capsys.readouterr().err.count("% of the inputs of layer 1 are outside its grid") == 1
@@ -174,18 +122,6 @@ def test_progress_shows_loss_speed_and_time_left_on_a_terminal(capsys, monkeypat
 def test_bad_arguments_are_one_line(options, message):
     with pytest.raises(UserError, match=message):
         fit(MLP([1, 1]), batches(X, Y), **options)
-    with pytest.raises(UserError, match="2 inputs and 3 targets"):
-        batches(X[:2], Y[:3])
-
-
-@pytest.mark.parametrize("where", ["inputs", "targets"])
-def test_nan_in_the_data_is_named(where):
-    x = np.ones((8, 2), dtype=np.float32)
-    bad = x.copy()
-    bad[3, 1] = np.nan
-    with pytest.raises(UserError, match=f"{where}.*row 3") as error:
-        batches(*((bad, x) if where == "inputs" else (x, bad)))
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["steps", "learning_rate", "warmup", "log_every"])
