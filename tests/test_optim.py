@@ -19,7 +19,7 @@ from tinykan.training import mean_squared_error
 X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("schedule", [pytest.param("constant", marks=pytest.mark.long), "cosine"])
 def test_adam_is_tinygrads(schedule):
     ours, theirs = MLP([1, 8, 1], seed=3), MLP([1, 8, 1], seed=3)
     # Not symmetric: the biases' gradients would be rounding errors, which Adam makes whole steps.

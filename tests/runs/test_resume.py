@@ -235,7 +235,7 @@ def kill_and_resume(folder: Path, whole: Path, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "kills", [3, pytest.param(int(os.environ.get("KILLS", "200")), marks=pytest.mark.long)]
+    "kills", [1, pytest.param(int(os.environ.get("KILLS", "200")), marks=pytest.mark.long)]
 )
 def test_kills_at_random_moments(tmp_path, whole, kills):
     chance = random.Random(kills)

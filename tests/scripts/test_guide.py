@@ -7,7 +7,12 @@ import pytest
 from scripts import guide
 from tests.helpers import assert_same_output
 
-LONG = ("Machine precision", "A formula from data", "Learning without forgetting")
+LONG = (
+    "Machine precision",
+    "A formula from data",
+    "Learning without forgetting",
+    "Reading a network by hand",
+)
 
 
 @pytest.mark.parametrize(

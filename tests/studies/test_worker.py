@@ -149,6 +149,7 @@ def postgres():
         shutil.rmtree(home)
 
 
+@pytest.mark.long
 def test_four_workers_of_which_two_are_killed(study, tmp_path, postgres):
     """On one study in PostgreSQL, each in a folder of its own, as on four machines."""
     tiny = study(LONGER.replace("3000", "1500"))
