@@ -210,12 +210,12 @@ class Training:
 
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
-        moves, move_grids = self.grid_moves(self.steps)
+        moves, move_grids = self.grid_moves(self.steps, self.adam)
         take_step = TinyJit(training_step(self.sample, self.adam, self.objective))
         self.start_clock()
         for number in range(self.done + 1, self.steps + 1):
             if number - 1 in moves:
-                move_grids(self.points(number - 1)[0])
+                move_grids(*self.points(number - 1))
             report = take_step()
             try:
                 step = self.finished(number, lambda: report.numpy().tolist())  # noqa: B023
@@ -248,14 +248,14 @@ class Training:
         """The inputs and targets of a step, outside the compiled one."""
         return _drawn(self.sample, Tensor([step], dtype=dtypes.int32).realize())
 
-    def grid_moves(self, steps: int) -> tuple[list[int], Callable[[Tensor], None]]:
-        """After which of `steps` grids move, and what moves them to a batch of inputs."""
+    def grid_moves(self, steps: int, adam: Adam | None = None) -> tuple[list[int], Any]:
+        """After which of `steps` grids may move, and the GridMover that moves them."""
         if not self.grid_updates:
-            return [], lambda x: None
-        from tinykan.fitting import grid_mover
+            return [], None
+        from tinykan.fitting import GridMover  # a wing, which only this option needs
 
         moves = sorted({steps * n // (2 * self.grid_updates) for n in range(self.grid_updates)})
-        return moves, grid_mover(self.model)
+        return moves, GridMover(self.model, self.objective, adam)
 
     def start_clock(self) -> None:
         self._first, self._compiling, self._start = self.done, 0.0, time.perf_counter()

@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 from tinygrad import Tensor
 
 from tests.helpers import double, needs_float64, pykan_layer
-from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError, batches, fit
+from tinykan import KAN, BSpline, KANLayer, Polynomial, UserError
 from tinykan.fitting.grids import (
     knots_from_samples,
-    own_knots,
     refine,
     update_grid,
 )
 from tinykan.fitting.least_squares import b_splines, fit_coefficients, least_squares
-from tinykan.training import Training
 
 RNG = np.random.default_rng(0)
 
@@ -107,47 +105,6 @@ def test_knots_of_ones_own_are_refined_where_they_are():
     finer = model.layers[0].basis.knots.numpy()[:, 3:12]
     np.testing.assert_allclose(finer[:, ::2], grid, atol=1e-6)
     np.testing.assert_allclose(finer[:, 1::2], (grid[:, 1:] + grid[:, :-1]) / 2, atol=1e-6)
-
-
-def test_own_knots_change_nothing():
-    model = KAN([2, 3, 1], BSpline(5, 2), seed=0)
-    x = Tensor(RNG.uniform(-1, 1, (100, 2)).astype(np.float32))
-    before = model(x).numpy()
-    own_knots(model)
-    assert [layer.basis.knots.shape for layer in model.layers] == [(2, 10), (3, 10)]
-    np.testing.assert_allclose(model(x).numpy(), before, atol=2e-6)
-
-
-def far(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return (3 * x + 4).astype(np.float32), np.sin(3 * x).astype(np.float32)
-
-
-def test_grids_follow_their_inputs_in_training():
-    inputs, targets = far(RNG.uniform(-1, 1, (256, 1)))
-    losses = {}
-    for updates in (0, 4):
-        model = KAN([1, 3, 1], BSpline(8), base=None, seed=0)
-        history = fit(
-            model, batches(inputs, targets), steps=150, grid_updates=updates, progress=False
-        )
-        losses[updates] = history.losses[-1]
-        assert (max(history.outside) < 0.1) == bool(updates)
-    # Without, the first layer is zero everywhere, and learns nothing.
-    assert losses[4] < 0.02 < 0.3 < losses[0]
-
-
-def test_a_run_with_moving_grids_resumes_with_the_same_bits():
-    sample = batches(*far(RNG.uniform(-1, 1, (128, 1))), 32)
-    options = {"steps": 24, "grid_updates": 4, "log_every": 6}
-    whole, part = (KAN([1, 2, 1], BSpline(4), seed=3) for _ in range(2))
-    fit(whole, sample, progress=False, **options)
-    training = Training(part, sample, **options)
-    next(step for step in training if step.number == 7)
-    for _ in Training(part, sample, resume=training.state(), **options):
-        pass
-    for ours, others in zip(part.layers, whole.layers, strict=True):
-        np.testing.assert_array_equal(ours.coefficients.numpy(), others.coefficients.numpy())
-        np.testing.assert_array_equal(ours.basis.knots.numpy(), others.basis.knots.numpy())
 
 
 def test_without_scipy_it_is_one_line(monkeypatch):

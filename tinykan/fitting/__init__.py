@@ -5,7 +5,8 @@ Moving and refining grids calls SciPy, of the `lbfgs` extra, when it refits spli
 `tinykan.fitting.lbfgs` needs it when it is imported, and is not imported here.
 """
 
-from tinykan.fitting.grids import grid_mover, own_knots, refine, update_grid
+from tinykan.fitting.grids import refine, update_grid
+from tinykan.fitting.moving_grids import GridMover, own_knots
 from tinykan.fitting.penalties import Regularization
 
-__all__ = ["Regularization", "grid_mover", "own_knots", "refine", "update_grid"]
+__all__ = ["GridMover", "Regularization", "own_knots", "refine", "update_grid"]

@@ -3,10 +3,8 @@ them by least squares. Computed in float64 on the host, whatever the model's typ
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from tinygrad import Tensor, TinyJit
+from tinygrad import Tensor
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, check_integer
@@ -19,10 +17,6 @@ MIN_WIDTH = 1e-6  # of an input's range, relative to its magnitude (or 1): below
 # Weight of points of the earlier function all over the grid: they determine it where there are no
 # samples, and vanish in rounding where there are.
 PRIOR_WEIGHT = 1e-10
-# Purely adaptive knots follow every accident of the samples: exp(sin(pi x) + y^2) with 50 intervals
-# is fitted to an error of 6e-6, with half uniform ones to 2e-6.
-TRAINING_GRID_EPS = 0.5
-MAX_TRAINING_SAMPLES = 2048  # from which grids are updated during training
 MAX_REFIT_SAMPLES = 512  # from which coefficients are refitted; knots are placed by all samples
 MIN_GRID_POINTS = 48  # at which the change of a function is measured
 
@@ -99,41 +93,13 @@ def update_grid(
     Explicit knots of the right shape are updated in place, so that compiled steps go on using them.
     Raises UserError for samples that are not finite numbers `[n, in]`, and a layer without a grid.
     """
-    samples, basis = _checked_samples(samples), _splines(layer)
+    samples, basis = _checked_samples(samples), splines_of(layer)
     if samples.shape[1] != layer.in_features:
         raise UserError(f"samples of {samples.shape[1]} inputs for a layer of {layer.in_features}")
     knots = knots_from_samples(
         samples, basis.intervals, basis.order, grid_eps=grid_eps, margin=margin
     )
-    return _refit(layer, knots, basis.intervals, samples)
-
-
-def own_knots(model: Network) -> None:
-    """Gives each spline layer explicit knots for each of its inputs, where they already are: its
-    outputs stay the same, and `update_grid` can then update the knots in place."""
-    for _, layer in spline_layers(model):
-        basis = _splines(layer)
-        if basis.knots is None or basis.knots.shape[0] != layer.in_features:
-            layer.basis = _with_knots(
-                layer, knot_vectors(basis, layer.in_features), basis.intervals
-            )
-
-
-def grid_mover(model: Network) -> Callable[[Tensor], None]:
-    """A function that updates the grids of `model`, after `own_knots`, from inputs `x` `[n, in]` of
-    the network: from the first layer to the last, as the inputs of each depend on those before."""
-
-    @TinyJit
-    def layer_inputs(x: Tensor) -> list[Tensor]:
-        # Copies: a compiled function must not return its own inputs.
-        return [values.clone().realize() for values in model.layer_inputs(x)]
-
-    def move(x: Tensor) -> None:
-        few = x[:: -(-len(x) // MAX_TRAINING_SAMPLES)].contiguous().realize()
-        for index, layer in spline_layers(model):
-            update_grid(layer, layer_inputs(few)[index], grid_eps=TRAINING_GRID_EPS)
-
-    return move
+    return refit(layer, knots, basis.intervals, samples)
 
 
 def refine(model: Network, intervals: int) -> float:
@@ -147,14 +113,14 @@ def refine(model: Network, intervals: int) -> float:
     check_integer("intervals", intervals, 1)
     worst = 0.0
     for _, layer in spline_layers(model):
-        basis = _splines(layer)
+        basis = splines_of(layer)
         if intervals == basis.intervals:
             continue
         old = knot_vectors(basis, layer.in_features)
         grid = old[:, basis.order : basis.order + basis.intervals + 1]
         at = np.linspace(0, basis.intervals, intervals + 1)
         finer = np.stack([np.interp(at, np.arange(basis.intervals + 1), row) for row in grid])
-        worst = max(worst, _refit(layer, extended_knots(finer, basis.order), intervals, None))
+        worst = max(worst, refit(layer, extended_knots(finer, basis.order), intervals, None))
     return worst
 
 
@@ -169,10 +135,10 @@ def kan_layers(model: Network) -> list[tuple[int, KANLayer]]:
     return [(index, layer) for index, layer in inner if layer is not None]
 
 
-def _refit(layer: KANLayer, knots: np.ndarray, intervals: int, samples: np.ndarray | None) -> float:
+def refit(layer: KANLayer, knots: np.ndarray, intervals: int, samples: np.ndarray | None) -> float:
     """Refits the splines of `layer` on other `knots`. Returns the largest change of one, at the
     samples or, without any, on the domain."""
-    basis = _splines(layer)
+    basis = splines_of(layer)
     order, old = basis.order, knot_vectors(basis, layer.in_features)
     coefficients = layer.coefficients.numpy().astype(np.float64)
     x = _grid_points(knots[:, order : order + intervals + 1], order)
@@ -198,7 +164,7 @@ def _refit(layer: KANLayer, knots: np.ndarray, intervals: int, samples: np.ndarr
 def _replace_splines(
     layer: KANLayer, coefficients: np.ndarray, knots: np.ndarray, intervals: int
 ) -> None:
-    basis = _splines(layer)
+    basis = splines_of(layer)
     if basis.knots is not None and basis.knots.shape == knots.shape:
         overwrite(basis.knots, knots)
         overwrite(layer.coefficients, coefficients)
@@ -209,12 +175,12 @@ def _replace_splines(
     layer.basis = (
         BSpline(intervals, basis.order, basis.domain)
         if uniform
-        else _with_knots(layer, knots, intervals)
+        else with_knots(layer, knots, intervals)
     )
 
 
-def _with_knots(layer: KANLayer, knots: np.ndarray, intervals: int) -> BSpline:
-    basis = _splines(layer)
+def with_knots(layer: KANLayer, knots: np.ndarray, intervals: int) -> BSpline:
+    basis = splines_of(layer)
     own = like(layer.coefficients, knots)
     return BSpline(intervals, basis.order, basis.domain, knots=own)
 
@@ -238,7 +204,7 @@ def _checked_samples(samples: np.ndarray | Tensor) -> np.ndarray:
     return values
 
 
-def _splines(layer: KANLayer) -> BSpline:
+def splines_of(layer: KANLayer) -> BSpline:
     """The basis of a layer that has a grid; raises UserError for others."""
     if not isinstance(layer, KANLayer) or not isinstance(layer.basis, BSpline):
         raise UserError(f"{layer!r} has no grid: only layers on BSpline have one")

@@ -55,8 +55,8 @@ class LBFGS:
         """The objective's report at the current weights."""
         return self._evaluated(self._flat())[1 : -self._ends[-1]].tolist()
 
-    def run(self, iterations: int, after: Callable[[int, list[float]], bool]) -> int:
-        """At most `iterations`, after each of which `after(number, report)` is called; it ends them
+    def run(self, iterations: int, after: Callable[[list[float]], bool]) -> int:
+        """At most `iterations`, after each of which `after(report)` is called; it ends them
         by returning True. They also end when no line search finds a lower loss, which is then as
         low as rounding permits. Returns the number of iterations; the model has the best weights.
         """
@@ -79,7 +79,7 @@ class LBFGS:
             done += 1
             report = reports[intermediate_result.x.tobytes()]
             reports.clear()
-            if after(done, report) or done == iterations:
+            if after(report) or done == iterations:
                 raise StopIteration
 
         # The estimated curvature may make a line search fail: it is tried once more without.
