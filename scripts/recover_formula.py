@@ -14,6 +14,7 @@ from tinykan.interpret.diagram import save_diagram
 from tinykan.interpret.recovery import recover
 from tinykan.runs.command_line import device_option, option, run
 from tinykan.runs.run import versions
+from tinykan.tasks.tables import read_table
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 from tinykan.tasks.task import FunctionTask
 
@@ -25,8 +26,10 @@ class Config:
 
     function: str = option("exp_sin", "the target function to sample", choices=TARGET_FUNCTIONS)
     data: str | None = option(
-        None, "instead of a function: a CSV file with a header of names, the target last"
+        None,
+        "instead of a function: a file of numbers in columns (CSV), the target in the last one",
     )
+    target: str | None = option(None, "with --data: the target's column (default: the last)")
     hidden: int = option(5, "hidden nodes to start with", minimum=1)
     digits: int = option(3, "decimals of the formula's numbers", minimum=0)
     seed: int = option(0, "of the weights and of random data", minimum=0)
@@ -37,7 +40,7 @@ class Config:
 def main(config: Config) -> None:
     device.select(config.device)
     print(device.summary())
-    x, y, names = from_file(config.data) if config.data else from_function(config)
+    x, y, names = from_file(config.data, config.target) if config.data else from_function(config)
     found = recover(
         x,
         y,
@@ -81,18 +84,10 @@ def from_function(config: Config) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return task.function.to_box(inputs).astype(np.float32), targets, names
 
 
-def from_file(path: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    try:
-        with Path(path).open() as file:
-            names = file.readline().strip().split(",")
-            rows = np.loadtxt(file, delimiter=",", ndmin=2)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path}: not a readable CSV file of numbers ({error})") from None
-    if len(names) < 2 or rows.shape[1] != len(names) or len(rows) < 2:
-        raise UserError(
-            f"{path}: {len(names)} names, {rows.shape} numbers; at least 2 columns, 2 rows"
-        )
-    return rows[:, :-1], rows[:, -1:], names[:-1]
+def from_file(path: str, target: str | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Inputs, targets and names of the inputs."""
+    table = read_table(path, target)
+    return table.x, table.y, table.inputs
 
 
 if __name__ == "__main__":
