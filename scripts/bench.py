@@ -19,7 +19,7 @@ import numpy as np
 from contenders import CONTENDERS
 
 from tinykan import device
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, lookup, need, warn
 from tinykan.runs.command_line import option, run
 from tinykan.runs.run import versions
 
@@ -50,6 +50,13 @@ def main(config: Config) -> None:
     packages = {name: lookup("contender", name, CONTENDERS).packages for name in chosen}
     names = [n for n in chosen if all(map(importlib.util.find_spec, packages[n]))]
     print("left out, not installed:", ", ".join(n for n in chosen if n not in names) or "none")
+    drawn = len(set(_numbers(config.grids))) > 1
+    if drawn:
+        try:
+            need("matplotlib", extra="demo", purpose="drawing bench.png")
+        except UserError as error:
+            warn(f"{error}; going on without it")
+            drawn = False
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     results: list[dict] = []
@@ -66,7 +73,7 @@ def main(config: Config) -> None:
                 record = {"results": results, "versions": versions(), "machine": _machine()}
                 (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
     (out / "bench.md").write_text(table(results) + "\n")
-    if len({r["grid"] for r in results}) > 1:
+    if drawn and len({r["grid"] for r in results}) > 1:
         plot(results, out / "bench.png")
     print(f"in {out}")
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from tinykan import device
 from tinykan.networks import parameter_count
-from tinykan.runs import figures as plotting
 from tinykan.runs.command_line import option, run
 from tinykan.runs.options import Options
+from tinykan.runs.pictures import drawing, save_animation
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
 from tinykan.runs.widths import widths_text
@@ -53,6 +53,7 @@ def main(config: Config) -> None:
         f"on {width} x {height} pixels"
     )
 
+    figures = drawing()
     predict = Predictor(model, chunk=config.batch)  # the shapes of training: kernels are shared
     reduction = min(1.0, FRAME_SIDE / max(width, height))
     frame_size = (max(2, round(width * reduction)), max(2, round(height * reduction)))
@@ -70,9 +71,10 @@ def main(config: Config) -> None:
     scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, {scores['psnr']:.2f} dB"
     images.save_image(fitted, out.folder / "reconstruction.png")
-    plotting.save_comparison(image, fitted, out.folder / "comparison.png", title)
-    plotting.save_loss(history, out.folder / "loss.png", title)
-    plotting.save_animation(frames or [fitted], out.folder / "progress.gif")
+    if figures:
+        figures.save_comparison(image, fitted, out.folder / "comparison.png", title)
+        figures.save_loss(history, out.folder / "loss.png", title)
+    save_animation(frames or [fitted], out.folder / "progress.gif")
     summary = out.finish(model, history, scores, problem)
     print(summary_line(summary, scores_shown, out.folder))
 

@@ -15,6 +15,7 @@ from tinykan.runs.command_line import option, run
 
 ROOT = Path(__file__).parents[1]
 GUIDE, PICTURES, DRAWN = ROOT / "docs/guide.md", ROOT / "docs/guide", ROOT / "runs/guide"
+NAME = f"{UserError.__module__}.{UserError.__qualname__}: "  # that a traceback has before a message
 
 
 @dataclass(kw_only=True)
@@ -64,7 +65,7 @@ def run_story(title: str) -> tuple[str, list[str]]:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError(f"{title}: {done.stderr.strip().splitlines()[-1]}")
+        raise UserError(f"{title}: {done.stderr.strip().splitlines()[-1].removeprefix(NAME)}")
     drawn = [path for path in DRAWN.iterdir() if before.get(path) != path.stat().st_mtime_ns]
     return done.stdout, sorted(path.name for path in drawn)
 

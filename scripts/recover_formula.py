@@ -10,9 +10,8 @@ import numpy as np
 
 from tinykan import checkpoint, device
 from tinykan.errors import UserError
-from tinykan.interpret.diagram import save_diagram
-from tinykan.interpret.recovery import recover
 from tinykan.runs.command_line import device_option, option, run
+from tinykan.runs.pictures import drawing
 from tinykan.runs.run import versions
 from tinykan.tasks.tables import read_table
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
@@ -38,6 +37,9 @@ class Config:
 
 
 def main(config: Config) -> None:
+    from tinykan.interpret.recovery import recover  # here, where a missing extra is one line
+
+    diagrams = drawing("tinykan.interpret.diagram")
     device.select(config.device)
     print(device.summary())
     x, y, names = from_file(config.data, config.target) if config.data else from_function(config)
@@ -57,7 +59,8 @@ def main(config: Config) -> None:
     for name in ("trained", "reduced", "symbolic"):
         network = getattr(found, name)
         checkpoint.save(network, folder / f"{name}.safetensors")
-        save_diagram(network, x, folder / f"{name}.png", input_names=names)
+        if diagrams:
+            diagrams.save_diagram(network, x, folder / f"{name}.png", input_names=names)
     summary = {
         "formula": [str(expression) for expression in found.formula],
         "mse": found.loss,

@@ -462,7 +462,7 @@ def test_a_missing_extra_is_named_when_a_report_is_asked_for(missing):
         "except tinykan.UserError as error:\n    print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    install = "install it with: pip install 'tinykan[study]'"
+    install = f"install it with: pip install {missing} (tinykan's extra 'study' has it)"
     assert result.stdout == f"a report needs {missing}; {install}\n", result.stderr
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tinykan.checkpoint import write_atomically
-from tinykan.errors import UserError, need, warn
+from tinykan.errors import UserError, warn
+from tinykan.runs.lock import FileLock
 
 LOCK = ".lock"
 
@@ -24,11 +24,9 @@ class RunFolder:
         self.path = path
         self._warned: set[str] = set()
         path.mkdir(parents=True, exist_ok=True)
-        filelock = need("filelock", extra="demo", purpose="a run's folder")
-        self._lock = filelock.FileLock(path / LOCK)
         try:
-            self._lock.acquire(blocking=False)
-        except filelock.Timeout:
+            self._lock = FileLock(path / LOCK)
+        except BlockingIOError:
             raise UserError(f"{path} is in use by another run; choose another --out") from None
         for left in path.glob(".*.tmp"):
             left.unlink()
@@ -56,10 +54,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Lets other runs have the folder."""
-        if self._lock.is_locked:
-            with contextlib.suppress(OSError):  # as where the folder has gone, or files are in use
-                (self.path / LOCK).unlink()
-            self._lock.release()
+        self._lock.release()
 
 
 def _line(entry: dict[str, Any]) -> str:
