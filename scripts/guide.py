@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinykan.checkpoint import write_atomically
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, lookup, need
 from tinykan.runs.command_line import option, run
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +71,8 @@ def run_story(title: str) -> tuple[str, list[str]]:
 
 
 def main(config: Config) -> None:
+    for module in ("matplotlib", "scipy", "sympy"):
+        need(module, extra="interpret", purpose="the guide")
     for title in [config.story] if config.story else stories():
         print(f"## {title}", flush=True)
         printed, drawn = run_story(title)

@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad.nn.state import get_parameters
 
 from tinykan import checkpoint, device
-from tinykan.errors import UserError, warn
+from tinykan.errors import UserError, need, warn
 from tinykan.fitting import own_knots
 from tinykan.networks import Network, parameter_count
 from tinykan.runs.devices import spread_across
@@ -51,6 +51,10 @@ class Run:
         self.finished: dict[str, Any] | None = None
         self.metrics: list[dict[str, Any]] = []
         self._pace = Pace(config.checkpoint_every)
+        # Both are imported when they are asked for, which may be after hours of training.
+        for purpose, wanted in (("L-BFGS", config.lbfgs), ("moving grids", config.grid_updates)):
+            if wanted:
+                need("scipy", extra="lbfgs", purpose=purpose)
         self._resumed: tuple[Network, dict[str, np.ndarray], dict[str, Any]] | None = None
         try:
             self._files = RunFolder(self.folder)
