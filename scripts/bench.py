@@ -21,7 +21,7 @@ from contenders import CONTENDERS
 from tinykan import device
 from tinykan.errors import UserError, lookup, need, warn
 from tinykan.runs.command_line import option, run
-from tinykan.runs.run import versions
+from tinykan.runs.records import versions
 
 PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
 WARM, TIMED = 3, 3  # steps of each turn: to wake threads and caches, and to be measured

@@ -36,7 +36,7 @@ def main(config: Config) -> None:
     if config.model == "spline" and task.in_features == 1:
         config.basis = config.basis or "BSpline(20)"  # functions of one variable have details
     model = network_for(task, config, config.seed)
-    out = Run(config.out or f"runs/{config.function}-{config.model}", config, task)
+    out = Run.open(f"runs/{config.function}-{config.model}", config, task, model)
     scores_shown = ("rmse", "mse", "max_error")
     if out.finished:
         print(summary_line(out.finished, scores_shown, out.folder))
@@ -47,7 +47,7 @@ def main(config: Config) -> None:
         f"on {len(inputs)} points of {task.function.formula}"
     )
     figures = drawing()
-    history, problem = out.train(model)
+    history, problem = out.train()
     fitted = task.fitted(Predictor(model, chunk=2048))
     scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, RMSE {scores['rmse']:.2e}"
@@ -56,7 +56,7 @@ def main(config: Config) -> None:
         figures.save_function_fit(task.function, x, task.target, fitted, path, title)
         figures.save_edges(model, inputs, out.folder / "activations.png")
         figures.save_loss(history, out.folder / "loss.png", title)
-    summary = out.finish(model, history, scores, problem)
+    summary = out.finish(history, scores, problem)
     print(summary_line(summary, scores_shown, out.folder))
 
 

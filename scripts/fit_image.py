@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tinykan.runs.run import Run, summary_line
 from tinykan.runs.widths import widths_text
 from tinykan.tasks import images
 from tinykan.tasks.prediction import Predictor
-from tinykan.tasks.task import ImageTask
+from tinykan.tasks.task import ImageTask, Task
 from tinykan.training import Step
 
 FRAMES = 24
@@ -35,6 +36,9 @@ class Config(Options):
     color: bool = option(False, "fit red, green and blue instead of luminance")
     between: bool = option(False, "train on points between pixels too, interpolated bilinearly")
 
+    def settled(self, task: Task) -> dict[str, Any]:
+        return {**super().settled(task), "size": max(task.target.shape[:2])}
+
 
 def main(config: Config) -> None:
     device.select(config.device)
@@ -43,7 +47,7 @@ def main(config: Config) -> None:
     task = ImageTask(config.image, config.size, config.color, between=config.between)
     image, (height, width, _) = task.image, task.image.shape
     model = network_for(task, config, config.seed)
-    out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config, task)
+    out = Run.open(f"runs/{Path(config.image).stem}-{config.model}", config, task, model)
     scores_shown = ("psnr", "ssim", "mse")
     if out.finished:
         print(summary_line(out.finished, scores_shown, out.folder))
@@ -66,7 +70,7 @@ def main(config: Config) -> None:
         if any(step.number - log_every < w <= step.number for w in wanted):
             frames.append(images.render(predict, *frame_size))
 
-    history, problem = out.train(model, look=frame, frames=frames, log_every=log_every)
+    history, problem = out.train(look=frame, frames=frames, log_every=log_every)
     fitted = task.fitted(predict)
     scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, {scores['psnr']:.2f} dB"
@@ -75,7 +79,7 @@ def main(config: Config) -> None:
         figures.save_comparison(image, fitted, out.folder / "comparison.png", title)
         figures.save_loss(history, out.folder / "loss.png", title)
     save_animation(frames or [fitted], out.folder / "progress.gif")
-    summary = out.finish(model, history, scores, problem)
+    summary = out.finish(history, scores, problem)
     print(summary_line(summary, scores_shown, out.folder))
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinykan import checkpoint, device
 from tinykan.errors import UserError
 from tinykan.runs.command_line import device_option, option, run
+from tinykan.runs.folder import numbered
 from tinykan.runs.pictures import drawing
-from tinykan.runs.run import versions
+from tinykan.runs.records import versions
 from tinykan.tasks.tables import read_table
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 from tinykan.tasks.task import FunctionTask
+
+NEW = {"samples", "target"}  # entries of a summary's configuration that earlier versions had not
 
 
 @dataclass(kw_only=True)
@@ -32,7 +38,14 @@ class Config:
     hidden: int = option(5, "hidden nodes to start with", minimum=1)
     digits: int = option(3, "decimals of the formula's numbers", minimum=0)
     seed: int = option(0, "of the weights and of random data", minimum=0)
-    out: str | None = option(None, "folder for the results (default: in runs, by the function)")
+    out: str | None = option(
+        None,
+        "folder for the results (default: in runs, by the function or file, with a number if that "
+        "has the results of other options)",
+    )
+    overwrite: bool = option(
+        False, "write into that folder, whatever it holds: results of other options are lost"
+    )
     device: str | None = device_option()
 
 
@@ -42,7 +55,18 @@ def main(config: Config) -> None:
     diagrams = drawing("tinykan.interpret.diagram")
     device.select(config.device)
     print(device.summary())
-    x, y, names = from_file(config.data, config.target) if config.data else from_function(config)
+    x, y, names, source = samples(config)
+    settings = {k: v for k, v in vars(config).items() if k not in ("function", "data", "target")}
+    record = {
+        **source,
+        **settings,
+        "inputs": names,
+        "samples": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
+        "device": device.describe()["device"],
+    }
+    name = Path(config.data).stem if config.data else config.function
+    folder = folder_for(config, f"runs/{name}-formula", record)
+    record["out"] = str(folder)
     found = recover(
         x,
         y,
@@ -51,9 +75,6 @@ def main(config: Config) -> None:
         input_names=names,
         digits=config.digits,
         log=lambda line: print(line, flush=True),
-    )
-    folder = Path(
-        config.out or f"runs/{Path(config.data).stem if config.data else config.function}-formula"
     )
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("trained", "reduced", "symbolic"):
@@ -65,7 +86,7 @@ def main(config: Config) -> None:
         "formula": [str(expression) for expression in found.formula],
         "mse": found.loss,
         "exact": found.exact,
-        "config": vars(config),
+        "config": record,
         **device.describe(),
         "versions": versions(),
     }
@@ -79,18 +100,49 @@ def main(config: Config) -> None:
         )
 
 
-def from_function(config: Config) -> tuple[np.ndarray, np.ndarray, list[str]]:
+Samples = tuple[np.ndarray, np.ndarray, list[str], dict[str, str]]
+
+
+def samples(config: Config) -> Samples:
+    """Inputs, targets, names of the inputs, and the options that say where they are from."""
+    if config.data:
+        return from_file(config.data, config.target)
+    if config.target:
+        raise UserError("--target names a column of a file: give --data, too")
+    return from_function(config)
+
+
+def from_file(path: str, target: str | None = None) -> Samples:
+    table = read_table(path, target)
+    return table.x, table.y, table.inputs, {"data": path, "target": table.target}
+
+
+def from_function(config: Config) -> Samples:
     """Inputs in the function's own units, and targets."""
     task = FunctionTask(config.function, config.seed)
     inputs, targets = task.data
     names = [f"x{n + 1}" for n in range(task.in_features)]
-    return task.function.to_box(inputs).astype(np.float32), targets, names
+    x = task.function.to_box(inputs).astype(np.float32)
+    return x, targets, names, {"function": config.function}
 
 
-def from_file(path: str, target: str | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Inputs, targets and names of the inputs."""
-    table = read_table(path, target)
-    return table.x, table.y, table.inputs
+def folder_for(config: Config, default: str, record: dict[str, Any]) -> Path:
+    """The folder that the options name, or else `default`, with a number if it has the formula of
+    other options or data. Raises UserError if a named one does."""
+    for folder in [Path(config.out)] if config.out else numbered(Path(default)):
+        summary: Any = {}
+        with contextlib.suppress(OSError, ValueError):
+            summary = json.loads((folder / "summary.json").read_text())
+        earlier = summary.get("config") if isinstance(summary, dict) else None
+        # Files of earlier versions have no digest of the samples.
+        known = earlier if isinstance(earlier, dict) else {}
+        compared = set(record) - {"device", "overwrite", "inputs", "out", *NEW} | NEW & set(known)
+        if not summary or config.overwrite or all(known.get(k) == record[k] for k in compared):
+            return folder
+    raise UserError(
+        f"{config.out} has the results of other options or data; choose another --out, or "
+        "--overwrite it"
+    )
 
 
 if __name__ == "__main__":

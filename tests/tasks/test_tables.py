@@ -156,6 +156,7 @@ def test_names_are_what_a_formula_can_have(tmp_path, names, safe):
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
         ("# only a comment\n", "the file is empty"),
+        (",,\n,,\n", "the file is empty"),
         ("a,b,y\n", "no row of numbers"),
         ("a,b,y\n1,2,3\n", "1 row of numbers; at least 2"),
         ("y\n1\n2\n", "one column"),
@@ -257,6 +258,9 @@ def test_round_trips_in_ten_dialects(tmp_path, dialect, examples):
     @given(tables(), st.booleans())
     def check(table, header):
         names, values = table
+        if dialect == "blanks":  # csv does not quote tabs
+            names = [name.replace("\t", "^") for name in names]
+            assume(len(set(names)) == len(names))
         texts = [[repr(float(value)).replace(".", point) for value in row] for row in values]
         if point == ",":  # with three decimals all numbers might be thousands
             assume(any(len(t.partition(",")[2]) != 3 for row in texts for t in row if "," in t))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,17 @@ from tinykan.errors import UserError, warn
 from tinykan.runs.lock import FileLock
 
 LOCK = ".lock"
+
+
+class Taken(UserError):
+    """A folder is in use, or has the results of another configuration."""
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """`path` itself, then with -2, -3 and so on at its end."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}-{number}")
 
 
 class RunFolder:
@@ -27,7 +39,7 @@ class RunFolder:
         try:
             self._lock = FileLock(path / LOCK)
         except BlockingIOError:
-            raise UserError(f"{path} is in use by another run; choose another --out") from None
+            raise Taken(f"{path} is in use by another run; choose another --out") from None
         for left in path.glob(".*.tmp"):
             left.unlink()
 

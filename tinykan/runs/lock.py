@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from tinykan.errors import warn
 
@@ -21,18 +22,18 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         while True:
-            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file: BinaryIO | None = path.open("ab")
             try:
-                _lock(self._file)
+                _lock(self._file.fileno())
             except OSError as error:
                 if error.errno in UNSUPPORTED:
                     warn(f"{path.parent} cannot be locked; see that no other run uses it")
                     return
-                os.close(self._file)
+                self._file.close()
                 raise
             if self._is_in_place(self._file):
                 return
-            os.close(self._file)  # its last holder has just removed it
+            self._file.close()  # its last holder has just removed it
 
     def release(self) -> None:
         """Removes the file and ends the lock; does nothing the second time."""
@@ -41,12 +42,12 @@ class FileLock:
             with contextlib.suppress(OSError):
                 if self._is_in_place(self._file):
                     self.path.unlink()
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
-    def _is_in_place(self, file: int) -> bool:
+    def _is_in_place(self, file: BinaryIO) -> bool:
         try:
-            return os.path.samestat(os.fstat(file), self.path.stat())
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
         except FileNotFoundError:
             return False
 

@@ -83,14 +83,14 @@ def read_table(path: str | Path, target: str | None = None) -> DataTable:
     """
     lines = _lines(path)
     separator, lines = _declared_separator(lines)
-    if not lines or not any(line.strip() for _, line in _data_lines(lines)):
-        raise UserError(f"{path}: the file is empty")
     if separator is None:
         separator = _sniffed(lines)
     try:
         rows = list(_rows(lines, separator))
     except csv.Error as error:
         raise UserError(f"{path}: not a readable table of numbers ({error})") from None
+    if not rows:
+        raise UserError(f"{path}: the file is empty")
     names, rows = _header(path, lines, separator, rows)
     names, rows = _without_index(path, names, _rectangular(path, names, rows, separator))
     chosen = _position(path, names, target)
