@@ -21,6 +21,7 @@ from contenders import CONTENDERS
 from tinykan import device
 from tinykan.errors import UserError, lookup, need, warn
 from tinykan.runs.command_line import option, run
+from tinykan.runs.folder import Wanted
 from tinykan.runs.records import versions
 
 PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
@@ -41,7 +42,14 @@ class Config:
     rounds: int = option(10, "turns of each, of 3 timed steps", minimum=1)
     limit: float = option(3.0, "leave a contender out beyond the size at which its step takes X s")
     device: str | None = option(None, "tinygrad device (default: the best one here)")
-    out: str = option("runs/bench", "folder for bench.json, bench.md and bench.png")
+    out: str | None = option(
+        None,
+        "folder for bench.json, bench.md and bench.png (default: runs/bench, with a number if that "
+        "has the results of other options)",
+    )
+    overwrite: bool = option(
+        False, "write into that folder, whatever it holds: results of other options are lost"
+    )
 
 
 def main(config: Config) -> None:
@@ -57,7 +65,10 @@ def main(config: Config) -> None:
         except UserError as error:
             warn(f"{error}; going on without it")
             drawn = False
-    out = Path(config.out)
+    record = {k: v for k, v in vars(config).items() if k not in ("out", "overwrite", "only")}
+    record |= {"device": place, "contenders": names}
+    wanted = Wanted(config.out, "runs/bench", config.overwrite)
+    out = wanted.folder("bench.json", lambda found: found.get("config", record) == record)
     out.mkdir(parents=True, exist_ok=True)
     results: list[dict] = []
     for batch in _numbers(config.batches):
@@ -70,8 +81,9 @@ def main(config: Config) -> None:
                 slow |= {r["name"] for r in rows if "failed" in r or r["ms"] > 1000 * config.limit}
                 results += rows
                 print(table(rows), flush=True)
-                record = {"results": results, "versions": versions(), "machine": _machine()}
-                (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
+                found = {"results": results, "config": record, "versions": versions()}
+                text = json.dumps({**found, "machine": _machine()}, indent=2)
+                (out / "bench.json").write_text(text + "\n")
     (out / "bench.md").write_text(table(results) + "\n")
     if drawn and len({r["grid"] for r in results}) > 1:
         plot(results, out / "bench.png")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from tinykan import checkpoint, device
 from tinykan.errors import UserError
 from tinykan.runs.command_line import device_option, option, run
-from tinykan.runs.folder import numbered
+from tinykan.runs.folder import Wanted
 from tinykan.runs.pictures import drawing
 from tinykan.runs.records import versions
 from tinykan.tasks.tables import read_table
@@ -65,7 +64,8 @@ def main(config: Config) -> None:
         "device": device.describe()["device"],
     }
     name = Path(config.data).stem if config.data else config.function
-    folder = folder_for(config, f"runs/{name}-formula", record)
+    wanted = Wanted(config.out, f"runs/{name}-formula", config.overwrite)
+    folder = wanted.folder("summary.json", lambda summary: is_same(summary.get("config"), record))
     record["out"] = str(folder)
     found = recover(
         x,
@@ -100,6 +100,14 @@ def main(config: Config) -> None:
         )
 
 
+def is_same(earlier: Any, record: dict[str, Any]) -> bool:
+    """Whether a summary's configuration is of the same options and data; files of earlier versions
+    have no digest of the samples."""
+    known = earlier if isinstance(earlier, dict) else {}
+    left_out = {"device", "inputs", "out", "overwrite", *(NEW - set(known))}
+    return all(known.get(name) == record[name] for name in set(record) - left_out)
+
+
 Samples = tuple[np.ndarray, np.ndarray, list[str], dict[str, str]]
 
 
@@ -124,25 +132,6 @@ def from_function(config: Config) -> Samples:
     names = [f"x{n + 1}" for n in range(task.in_features)]
     x = task.function.to_box(inputs).astype(np.float32)
     return x, targets, names, {"function": config.function}
-
-
-def folder_for(config: Config, default: str, record: dict[str, Any]) -> Path:
-    """The folder that the options name, or else `default`, with a number if it has the formula of
-    other options or data. Raises UserError if a named one does."""
-    for folder in [Path(config.out)] if config.out else numbered(Path(default)):
-        summary: Any = {}
-        with contextlib.suppress(OSError, ValueError):
-            summary = json.loads((folder / "summary.json").read_text())
-        earlier = summary.get("config") if isinstance(summary, dict) else None
-        # Files of earlier versions have no digest of the samples.
-        known = earlier if isinstance(earlier, dict) else {}
-        compared = set(record) - {"device", "overwrite", "inputs", "out", *NEW} | NEW & set(known)
-        if not summary or config.overwrite or all(known.get(k) == record[k] for k in compared):
-            return folder
-    raise UserError(
-        f"{config.out} has the results of other options or data; choose another --out, or "
-        "--overwrite it"
-    )
 
 
 if __name__ == "__main__":

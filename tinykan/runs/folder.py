@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,36 @@ def numbered(path: Path) -> Iterator[Path]:
     yield path
     for number in itertools.count(2):
         yield path.with_name(f"{path.name}-{number}")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where a script writes: the folder `out`, if it is named, or else `default`, with a number if
+    that has other results, unless these may be overwritten."""
+
+    out: str | None
+    default: str
+    overwrite: bool
+
+    def folder(self, file: str, is_same: Callable[[dict[str, Any]], bool]) -> Path:
+        """The folder; results are those of other options if the JSON `file` there is not the same.
+        Raises Taken if a folder that is named has such."""
+        for folder in [Path(self.out)] if self.out else numbered(Path(self.default)):
+            found = read_json(folder / file)
+            if self.overwrite or not found or is_same(found):
+                return folder
+        raise Taken(
+            f"{self.out} has the results of other options or data; choose another --out, or "
+            "--overwrite it"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a file; empty if there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 class RunFolder:

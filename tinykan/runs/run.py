@@ -4,7 +4,6 @@ continues after an interruption."""
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from tinykan.errors import UserError, need, warn
 from tinykan.fitting import own_knots
 from tinykan.networks import Network, parameter_count
 from tinykan.runs.devices import spread_across
-from tinykan.runs.folder import RunFolder, Taken, numbered
+from tinykan.runs.folder import RunFolder, Taken, numbered, read_json
 from tinykan.runs.interruption import Pace, Stopped, signals
 from tinykan.runs.options import Options
 from tinykan.runs.records import comparable, difference, resolved, versions
@@ -68,7 +67,7 @@ class Run:
                 self._files = RunFolder(self.folder)
             except Taken as error:
                 with contextlib.suppress(Taken):
-                    config = self._read(CONFIG)
+                    config = read_json(self.folder / CONFIG)
                     self._check_same(config, config.get("data"))
                     raise UserError(str(error)) from None  # by the same run
                 raise
@@ -214,7 +213,7 @@ class Run:
         """Finds the checkpoint to resume, or the summary of a finished run; refuses to go over an
         unfinished run, or one of other options or data, unasked."""
         existing = [p for name in (CHECKPOINT, PREVIOUS) if (p := self.folder / name).exists()]
-        summary, config = self._read(SUMMARY), self._read(CONFIG)
+        summary, config = read_json(self.folder / SUMMARY), read_json(self.folder / CONFIG)
         if self.options.overwrite:
             for path in (*existing, self.folder / SUMMARY, self.folder / MODEL):
                 path.unlink(missing_ok=True)
@@ -256,13 +255,6 @@ class Run:
             self.finished = summary
         else:
             print(f"nothing to resume in {self.folder}: starting", file=sys.stderr)
-
-    def _read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder; empty if there is none that can be read."""
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self.folder / name).read_text())
-            return found if isinstance(found, dict) else {}
-        return {}
 
     def _check_same(self, config: Any, data: Any) -> None:
         """Raises Taken unless a run of that configuration and data (None if unknown) is the same
