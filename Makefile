@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-all test-backends check clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python scripts/fit_image.py images/camera.png --size 128 --out runs/demo
+	$(BIN)/python scripts/fit_image.py images/camera.png --size 128 --out runs/demo --overwrite
 	@echo "the pictures are in $(CURDIR)/runs/demo (comparison.png first)"
 
 test: $(VENV)/.test

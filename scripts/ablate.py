@@ -10,11 +10,8 @@ from pathlib import Path
 from tinykan import device
 from tinykan.runs.command_line import device_option, option, run
 from tinykan.runs.interruption import Stopped
-from tinykan.studies.queue import Queue
-from tinykan.studies.report import write_report
 from tinykan.studies.results import read_results, write_results
 from tinykan.studies.study import Study
-from tinykan.studies.worker import describe, results, work
 
 
 @dataclass(kw_only=True)
@@ -37,6 +34,11 @@ class Config:
 
 
 def main(config: Config) -> None:
+    # Here, where a missing extra is one line.
+    from tinykan.studies.queue import Queue
+    from tinykan.studies.report import write_report
+    from tinykan.studies.worker import describe, results, work
+
     device.select(config.device)
     study = Study(Path(config.study), config.steps)
     if config.list:

@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tinykan import device
-from tinykan.errors import UserError
+from tinykan.errors import UserError, need
 from tinykan.runs.command_line import option, run
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +47,7 @@ class Config:
 
 
 def main(config: Config) -> None:
+    need("pytest", extra="test", purpose="testing backends")
     wanted = config.only.split(",") if config.only else [*BACKENDS, *device.ON_REQUEST]
     lines = [
         "| backend | tests passed | largest difference | network | ms per step |",

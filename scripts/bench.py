@@ -19,9 +19,10 @@ import numpy as np
 from contenders import CONTENDERS
 
 from tinykan import device
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, lookup, need, warn
 from tinykan.runs.command_line import option, run
-from tinykan.runs.run import versions
+from tinykan.runs.folder import Wanted
+from tinykan.runs.records import versions
 
 PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
 WARM, TIMED = 3, 3  # steps of each turn: to wake threads and caches, and to be measured
@@ -41,7 +42,14 @@ class Config:
     rounds: int = option(10, "turns of each, of 3 timed steps", minimum=1)
     limit: float = option(3.0, "leave a contender out beyond the size at which its step takes X s")
     device: str | None = option(None, "tinygrad device (default: the best one here)")
-    out: str = option("runs/bench", "folder for bench.json, bench.md and bench.png")
+    out: str | None = option(
+        None,
+        "folder for bench.json, bench.md and bench.png (default: runs/bench, with a number if that "
+        "has the results of other options)",
+    )
+    overwrite: bool = option(
+        False, "write into that folder, whatever it holds: results of other options are lost"
+    )
 
 
 def main(config: Config) -> None:
@@ -50,7 +58,17 @@ def main(config: Config) -> None:
     packages = {name: lookup("contender", name, CONTENDERS).packages for name in chosen}
     names = [n for n in chosen if all(map(importlib.util.find_spec, packages[n]))]
     print("left out, not installed:", ", ".join(n for n in chosen if n not in names) or "none")
-    out = Path(config.out)
+    drawn = len(set(_numbers(config.grids))) > 1
+    if drawn:
+        try:
+            need("matplotlib", extra="demo", purpose="drawing bench.png")
+        except UserError as error:
+            warn(f"{error}; going on without it")
+            drawn = False
+    record = {k: v for k, v in vars(config).items() if k not in ("out", "overwrite", "only")}
+    record |= {"device": place, "contenders": names}
+    wanted = Wanted(config.out, "runs/bench", config.overwrite)
+    out = wanted.folder("bench.json", lambda found: found.get("config", record) == record)
     out.mkdir(parents=True, exist_ok=True)
     results: list[dict] = []
     for batch in _numbers(config.batches):
@@ -63,10 +81,11 @@ def main(config: Config) -> None:
                 slow |= {r["name"] for r in rows if "failed" in r or r["ms"] > 1000 * config.limit}
                 results += rows
                 print(table(rows), flush=True)
-                record = {"results": results, "versions": versions(), "machine": _machine()}
-                (out / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
+                found = {"results": results, "config": record, "versions": versions()}
+                text = json.dumps({**found, "machine": _machine()}, indent=2)
+                (out / "bench.json").write_text(text + "\n")
     (out / "bench.md").write_text(table(results) + "\n")
-    if len({r["grid"] for r in results}) > 1:
+    if drawn and len({r["grid"] for r in results}) > 1:
         plot(results, out / "bench.png")
     print(f"in {out}")
 

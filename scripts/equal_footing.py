@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinykan import BSpline, KANLayer, device, fit
-from tinykan.errors import UserError
+from tinykan.errors import need
 from tinykan.networks import Network, parameter_count
 from tinykan.runs.command_line import option, run
 from tinykan.runs.presets import MODELS, ModelOptions, network_for
@@ -40,7 +40,7 @@ class Config:
 
 def main(config: Config) -> None:
     if torch is None:
-        raise UserError("PyTorch is not installed; install it with: pip install 'tinykan[bench]'")
+        need("torch", extra="bench", purpose="training in PyTorch")
     device.select()
     task = ImageTask(config.image, config.size)
     options = ModelOptions(model=config.model, parameters=config.parameters, depth=config.depth)

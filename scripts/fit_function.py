@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from tinykan import device
 from tinykan.networks import parameter_count
-from tinykan.runs import figures as plotting
 from tinykan.runs.command_line import option, run
 from tinykan.runs.options import Options
+from tinykan.runs.pictures import drawing
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
 from tinykan.runs.widths import widths_text
@@ -36,7 +36,7 @@ def main(config: Config) -> None:
     if config.model == "spline" and task.in_features == 1:
         config.basis = config.basis or "BSpline(20)"  # functions of one variable have details
     model = network_for(task, config, config.seed)
-    out = Run(config.out or f"runs/{config.function}-{config.model}", config, task)
+    out = Run.open(f"runs/{config.function}-{config.model}", config, task, model)
     scores_shown = ("rmse", "mse", "max_error")
     if out.finished:
         print(summary_line(out.finished, scores_shown, out.folder))
@@ -46,15 +46,17 @@ def main(config: Config) -> None:
         f"{config.model} network {widths_text(model.widths)}, {parameter_count(model)} parameters, "
         f"on {len(inputs)} points of {task.function.formula}"
     )
-    history, problem = out.train(model)
+    figures = drawing()
+    history, problem = out.train()
     fitted = task.fitted(Predictor(model, chunk=2048))
     scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, RMSE {scores['rmse']:.2e}"
-    x = task.function.to_box(task.points)
-    plotting.save_function_fit(task.function, x, task.target, fitted, out.folder / "fit.png", title)
-    plotting.save_edges(model, inputs, out.folder / "activations.png")
-    plotting.save_loss(history, out.folder / "loss.png", title)
-    summary = out.finish(model, history, scores, problem)
+    if figures:
+        x, path = task.function.to_box(task.points), out.folder / "fit.png"
+        figures.save_function_fit(task.function, x, task.target, fitted, path, title)
+        figures.save_edges(model, inputs, out.folder / "activations.png")
+        figures.save_loss(history, out.folder / "loss.png", title)
+    summary = out.finish(history, scores, problem)
     print(summary_line(summary, scores_shown, out.folder))
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinykan import device
 from tinykan.networks import parameter_count
-from tinykan.runs import figures as plotting
 from tinykan.runs.command_line import option, run
 from tinykan.runs.options import Options
+from tinykan.runs.pictures import drawing, save_animation
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
 from tinykan.runs.widths import widths_text
 from tinykan.tasks import images
 from tinykan.tasks.prediction import Predictor
-from tinykan.tasks.task import ImageTask
+from tinykan.tasks.task import ImageTask, Task
 from tinykan.training import Step
 
 FRAMES = 24
@@ -35,6 +36,9 @@ class Config(Options):
     color: bool = option(False, "fit red, green and blue instead of luminance")
     between: bool = option(False, "train on points between pixels too, interpolated bilinearly")
 
+    def settled(self, task: Task) -> dict[str, Any]:
+        return {**super().settled(task), "size": max(task.target.shape[:2])}
+
 
 def main(config: Config) -> None:
     device.select(config.device)
@@ -43,7 +47,7 @@ def main(config: Config) -> None:
     task = ImageTask(config.image, config.size, config.color, between=config.between)
     image, (height, width, _) = task.image, task.image.shape
     model = network_for(task, config, config.seed)
-    out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config, task)
+    out = Run.open(f"runs/{Path(config.image).stem}-{config.model}", config, task, model)
     scores_shown = ("psnr", "ssim", "mse")
     if out.finished:
         print(summary_line(out.finished, scores_shown, out.folder))
@@ -53,6 +57,7 @@ def main(config: Config) -> None:
         f"on {width} x {height} pixels"
     )
 
+    figures = drawing()
     predict = Predictor(model, chunk=config.batch)  # the shapes of training: kernels are shared
     reduction = min(1.0, FRAME_SIDE / max(width, height))
     frame_size = (max(2, round(width * reduction)), max(2, round(height * reduction)))
@@ -65,15 +70,16 @@ def main(config: Config) -> None:
         if any(step.number - log_every < w <= step.number for w in wanted):
             frames.append(images.render(predict, *frame_size))
 
-    history, problem = out.train(model, look=frame, frames=frames, log_every=log_every)
+    history, problem = out.train(look=frame, frames=frames, log_every=log_every)
     fitted = task.fitted(predict)
     scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, {scores['psnr']:.2f} dB"
     images.save_image(fitted, out.folder / "reconstruction.png")
-    plotting.save_comparison(image, fitted, out.folder / "comparison.png", title)
-    plotting.save_loss(history, out.folder / "loss.png", title)
-    plotting.save_animation(frames or [fitted], out.folder / "progress.gif")
-    summary = out.finish(model, history, scores, problem)
+    if figures:
+        figures.save_comparison(image, fitted, out.folder / "comparison.png", title)
+        figures.save_loss(history, out.folder / "loss.png", title)
+    save_animation(frames or [fitted], out.folder / "progress.gif")
+    summary = out.finish(history, scores, problem)
     print(summary_line(summary, scores_shown, out.folder))
 
 

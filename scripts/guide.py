@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinykan.checkpoint import write_atomically
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, lookup, need
 from tinykan.runs.command_line import option, run
 
 ROOT = Path(__file__).parents[1]
 GUIDE, PICTURES, DRAWN = ROOT / "docs/guide.md", ROOT / "docs/guide", ROOT / "runs/guide"
+NAME = f"{UserError.__module__}.{UserError.__qualname__}: "  # that a traceback has before a message
 
 
 @dataclass(kw_only=True)
@@ -64,12 +65,14 @@ def run_story(title: str) -> tuple[str, list[str]]:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError(f"{title}: {done.stderr.strip().splitlines()[-1]}")
+        raise UserError(f"{title}: {done.stderr.strip().splitlines()[-1].removeprefix(NAME)}")
     drawn = [path for path in DRAWN.iterdir() if before.get(path) != path.stat().st_mtime_ns]
     return done.stdout, sorted(path.name for path in drawn)
 
 
 def main(config: Config) -> None:
+    for module in ("matplotlib", "scipy", "sympy"):
+        need(module, extra="interpret", purpose="the guide")
     for title in [config.story] if config.story else stories():
         print(f"## {title}", flush=True)
         printed, drawn = run_story(title)

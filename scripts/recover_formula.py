@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinykan import checkpoint, device
 from tinykan.errors import UserError
-from tinykan.interpret.diagram import save_diagram
-from tinykan.interpret.recovery import recover
 from tinykan.runs.command_line import device_option, option, run
-from tinykan.runs.run import versions
+from tinykan.runs.folder import Wanted
+from tinykan.runs.pictures import drawing
+from tinykan.runs.records import versions
+from tinykan.tasks.tables import read_table
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 from tinykan.tasks.task import FunctionTask
+
+NEW = {"samples", "target"}  # entries of a summary's configuration that earlier versions had not
 
 
 @dataclass(kw_only=True)
@@ -25,19 +30,43 @@ class Config:
 
     function: str = option("exp_sin", "the target function to sample", choices=TARGET_FUNCTIONS)
     data: str | None = option(
-        None, "instead of a function: a CSV file with a header of names, the target last"
+        None,
+        "instead of a function: a file of numbers in columns (CSV), the target in the last one",
     )
+    target: str | None = option(None, "with --data: the target's column (default: the last)")
     hidden: int = option(5, "hidden nodes to start with", minimum=1)
     digits: int = option(3, "decimals of the formula's numbers", minimum=0)
     seed: int = option(0, "of the weights and of random data", minimum=0)
-    out: str | None = option(None, "folder for the results (default: in runs, by the function)")
+    out: str | None = option(
+        None,
+        "folder for the results (default: in runs, by the function or file, with a number if that "
+        "has the results of other options)",
+    )
+    overwrite: bool = option(
+        False, "write into that folder, whatever it holds: results of other options are lost"
+    )
     device: str | None = device_option()
 
 
 def main(config: Config) -> None:
+    from tinykan.interpret.recovery import recover  # here, where a missing extra is one line
+
+    diagrams = drawing("tinykan.interpret.diagram")
     device.select(config.device)
     print(device.summary())
-    x, y, names = from_file(config.data) if config.data else from_function(config)
+    x, y, names, source = samples(config)
+    settings = {k: v for k, v in vars(config).items() if k not in ("function", "data", "target")}
+    record = {
+        **source,
+        **settings,
+        "inputs": names,
+        "samples": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
+        "device": device.describe()["device"],
+    }
+    name = Path(config.data).stem if config.data else config.function
+    wanted = Wanted(config.out, f"runs/{name}-formula", config.overwrite)
+    folder = wanted.folder("summary.json", lambda summary: is_same(summary.get("config"), record))
+    record["out"] = str(folder)
     found = recover(
         x,
         y,
@@ -47,19 +76,17 @@ def main(config: Config) -> None:
         digits=config.digits,
         log=lambda line: print(line, flush=True),
     )
-    folder = Path(
-        config.out or f"runs/{Path(config.data).stem if config.data else config.function}-formula"
-    )
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("trained", "reduced", "symbolic"):
         network = getattr(found, name)
         checkpoint.save(network, folder / f"{name}.safetensors")
-        save_diagram(network, x, folder / f"{name}.png", input_names=names)
+        if diagrams:
+            diagrams.save_diagram(network, x, folder / f"{name}.png", input_names=names)
     summary = {
         "formula": [str(expression) for expression in found.formula],
         "mse": found.loss,
         "exact": found.exact,
-        "config": vars(config),
+        "config": record,
         **device.describe(),
         "versions": versions(),
     }
@@ -73,26 +100,38 @@ def main(config: Config) -> None:
         )
 
 
-def from_function(config: Config) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def is_same(earlier: Any, record: dict[str, Any]) -> bool:
+    """Whether a summary's configuration is of the same options and data; files of earlier versions
+    have no digest of the samples."""
+    known = earlier if isinstance(earlier, dict) else {}
+    left_out = {"device", "inputs", "out", "overwrite", *(NEW - set(known))}
+    return all(known.get(name) == record[name] for name in set(record) - left_out)
+
+
+Samples = tuple[np.ndarray, np.ndarray, list[str], dict[str, str]]
+
+
+def samples(config: Config) -> Samples:
+    """Inputs, targets, names of the inputs, and the options that say where they are from."""
+    if config.data:
+        return from_file(config.data, config.target)
+    if config.target:
+        raise UserError("--target names a column of a file: give --data, too")
+    return from_function(config)
+
+
+def from_file(path: str, target: str | None = None) -> Samples:
+    table = read_table(path, target)
+    return table.x, table.y, table.inputs, {"data": path, "target": table.target}
+
+
+def from_function(config: Config) -> Samples:
     """Inputs in the function's own units, and targets."""
     task = FunctionTask(config.function, config.seed)
     inputs, targets = task.data
     names = [f"x{n + 1}" for n in range(task.in_features)]
-    return task.function.to_box(inputs).astype(np.float32), targets, names
-
-
-def from_file(path: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    try:
-        with Path(path).open() as file:
-            names = file.readline().strip().split(",")
-            rows = np.loadtxt(file, delimiter=",", ndmin=2)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path}: not a readable CSV file of numbers ({error})") from None
-    if len(names) < 2 or rows.shape[1] != len(names) or len(rows) < 2:
-        raise UserError(
-            f"{path}: {len(names)} names, {rows.shape} numbers; at least 2 columns, 2 rows"
-        )
-    return rows[:, :-1], rows[:, -1:], names[:-1]
+    x = task.function.to_box(inputs).astype(np.float32)
+    return x, targets, names, {"function": config.function}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from tinykan.runs.command_line import option, run
-from tinykan.studies.report import write_report
 from tinykan.studies.results import read_results
 
 
@@ -18,6 +17,8 @@ class Config:
 
 
 def main(config: Config) -> None:
+    from tinykan.studies.report import write_report  # here, where a missing extra is one line
+
     folder = Path(config.folder)
     write_report(read_results(folder), folder)
     print(f"{folder / 'report.html'} and {folder / 'README.md'}")

@@ -29,9 +29,8 @@ def need(module: str, *, extra: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         package = module.split(".")[0]
-        raise UserError(
-            f"{purpose} needs {package}; install it with: pip install 'tinykan[{extra}]'"
-        ) from None
+        how = f"pip install {package} (tinykan's extra '{extra}' has it)"
+        raise UserError(f"{purpose} needs {package}; install it with: {how}") from None
 
 
 def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:

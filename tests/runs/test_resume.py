@@ -133,7 +133,7 @@ def test_an_unfinished_run_is_not_replaced_unasked(tmp_path, unfinished):
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [(["--lr", "0.5"], "lr was None and is 0.5"), (["--seed", "3"], "seed was 0 and is 3")],
+    [(["--lr", "0.5"], "lr was 0.005 and is 0.5"), (["--seed", "3"], "seed was 0 and is 3")],
 )
 def test_another_configuration_is_refused_by_name(tmp_path, unfinished, options, named):
     result = finish(start(copied(unfinished, tmp_path), "--resume", *options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 import pytest
@@ -48,10 +49,48 @@ def test_cells_in_the_queue(study, tmp_path):
     assert queue.records()[second.key].state == "complete"
 
 
-def test_a_storage_that_cannot_be_opened_is_one_line():
-    with pytest.raises(UserError, match="cannot open the storage") as error:
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("foo", "the storage 'foo' is not the URL of a database; databases are sqlite:///FILE"),
+        ("postgresql//me:secret@host/x", "'postgresql//me:***@host/x' is not the URL"),
+        ("postgresql://me:secret@host:port/x", "is not the URL of a database"),
+        ("foo://me:secret@host/x", "of an unknown kind, 'foo'"),
+        ("mysql+nothing://me:secret@localhost/x", "of an unknown kind, 'mysql+nothing'"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/none", "psycopg://me:***@127.0.0.1:1/none:"),
+        ("postgresql+psycopg://me@no.such.host.invalid/x?password=secret", "cannot open the stor"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:////proc/tinykan/study.db", "cannot open the storage sqlite:////proc/tinykan"),
+        ("sqlite:///{here}/file/study.db", "cannot open the storage"),
+        ("sqlite:///{here}", "unable to open database file"),
+        ("sqlite:///{here}/file", "file is not a database"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path, url, message):
+    (tmp_path / "file").write_text("not a database, whatever it is")
+    start = time.monotonic()
+    with pytest.raises(UserError) as error:
+        Queue(url.replace("{here}", str(tmp_path)), "tiny")
+    text = str(error.value)
+    assert message in text and "secret" not in text and "\n" not in text
+    assert time.monotonic() - start < 20  # seconds, on a machine that is busy
+
+
+def test_a_missing_driver_is_one_line(monkeypatch):
+    for module in [name for name in sys.modules if name.partition(".")[0] == "psycopg"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UserError, match=r"needs the driver psycopg, .* pip install 'psycopg"):
         Queue("postgresql+psycopg://me:secret@127.0.0.1:1/none", "tiny")
-    assert "secret" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_script_says_it_in_one_line(script, study):
+    path = study().path
+    for url in ("foo", "foo://me:secret@host/x"):
+        result = script("ablate.py", path, "--storage", url, cwd=path.parent)
+        assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+        assert "secret" not in result.stderr
 
 
 def test_a_cell_that_kills_its_workers_is_given_up(study, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -21,7 +21,7 @@ from tests.helpers import ROOT
 from tinykan import UserError
 from tinykan.studies import pictures
 from tinykan.studies.report import Report, build_report, write_report
-from tinykan.studies.results import decode, read_results, results_from, write_results
+from tinykan.studies.results import cell_from, decode, read_results, results_from, write_results
 from tinykan.studies.statistics import Condition, StudyResults, pooled_deviation
 
 HOSTILE = 'b<i>&"$x_1$|*'
@@ -422,6 +422,7 @@ def test_invalid_results_are_reported_in_one_line(change, message, tmp_path):
 def test_results_are_written_compactly_and_read_again(results, tmp_path):
     results["cells"][5]["curve"] = [[i, 1 / 3, i / 7] for i in range(1, 1001)]
     results["cells"][0]["curve"] = results["cells"][5]["curve"]
+    results["cells"][0]["clock"] = results["cells"][5]["clock"] = "training"
     before = results_from(results)
     write_results(before, tmp_path)
     content = json.loads((tmp_path / "results.json").read_text())
@@ -446,12 +447,30 @@ def test_results_are_written_compactly_and_read_again(results, tmp_path):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_seconds_are_of_training_in_curves_scores_and_costs(results):
+    """In files of earlier versions those of curves and milestones had the compilation in them."""
+    cell = results["cells"][5]
+    cell |= {"compile_seconds": 4.0, "train_seconds": 2.5}
+    cell["curve"] = [[1, 0.5, 3.0], [2, 0.4, 4.0], [10, 0.1, 6.5]]
+    cell["scores"] = {**cell["scores"], "seconds_to_30_db": 5.25}
+    read = results_from(results).cells[5]
+    assert read.curve == [[1, 0.5, 0.0], [2, 0.4, 0.0], [10, 0.1, 2.5]]
+    assert read.curve[-1][2] == read.train_seconds and read.clock == "training"
+    assert read.scores["seconds_to_30_db"] == 1.25
+    again = cell_from({**asdict(read), "picture": None}, "the cell")
+    assert again.curve == read.curve and again.scores == read.scores
+
+
 @pytest.mark.parametrize("folder", sorted((ROOT / "docs" / "studies").glob("*/")), ids=str)
 def test_committed_results_can_be_read(folder):
     results = read_results(folder)
     assert results.planned == len(results.cells) and results.name == folder.name
     assert results.study_file == folder.with_suffix(".toml").read_text()
     assert len(StudyResults(results).failed) == 0 and results.target_picture
+    for cell in results.cells:  # rounded to 5 digits, and to hundredths
+        assert cell.curve[-1][2] == pytest.approx(
+            cell.train_seconds, abs=0.01 + 1e-4 * cell.seconds
+        )
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
@@ -462,7 +481,7 @@ def test_a_missing_extra_is_named_when_a_report_is_asked_for(missing):
         "except tinykan.UserError as error:\n    print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    install = "install it with: pip install 'tinykan[study]'"
+    install = f"install it with: pip install {missing} (tinykan's extra 'study' has it)"
     assert result.stdout == f"a report needs {missing}; {install}\n", result.stderr
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _matplotlib(module: str) -> Any:
-    return need(f"matplotlib.{module}", extra="demo", purpose="drawing a diagram")
+    return need(f"matplotlib.{module}", extra="demo", purpose="drawing diagrams")
 
 
 collections, patches = _matplotlib("collections"), _matplotlib("patches")

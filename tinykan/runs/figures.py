@@ -5,23 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tinygrad import Tensor
 
-from tinykan.errors import UserError
+from tinykan.errors import need
 from tinykan.networks import Network
 from tinykan.tasks.images import to_pillow
 from tinykan.tasks.target_functions import TargetFunction
 from tinykan.training import History
 
-try:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
-except ImportError:
-    raise UserError(
-        "figures need matplotlib; install it with: pip install 'tinykan[demo]'"
-    ) from None
+need("matplotlib.figure", extra="demo", purpose="drawing figures")
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402  (need says what to do)
+from matplotlib.collections import LineCollection  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 DATA, FIT, FAINT = "#333333", "#d1495b", "#c8c8c8"
 
@@ -73,16 +68,6 @@ def save_loss(history: History, path: Path, title: str) -> None:
     axis.set(xlabel="step", ylabel="loss (mean squared error of the batch)", title=title)
     axis.grid(True, which="both", color=FAINT, linewidth=0.4)
     _save(figure, path)
-
-
-def save_animation(frames: list[np.ndarray], path: Path, seconds: float = 4.0) -> None:
-    """Renderings in the course of training, as a GIF that holds its last frame."""
-    pictures: list[Image.Image] = [
-        to_pillow(frame).convert("RGB").quantize(128) for frame in frames
-    ]
-    each = int(1000 * seconds / len(pictures))
-    durations = [each] * (len(pictures) - 1) + [2000]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
 
 
 def save_function_fit(

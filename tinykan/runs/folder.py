@@ -3,16 +3,60 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinykan.checkpoint import write_atomically
-from tinykan.errors import UserError, need, warn
+from tinykan.errors import UserError, warn
+from tinykan.runs.lock import FileLock
 
 LOCK = ".lock"
+
+
+class Taken(UserError):
+    """A folder is in use, or has the results of another configuration."""
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """`path` itself, then with -2, -3 and so on at its end."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}-{number}")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where a script writes: the folder `out`, if it is named, or else `default`, with a number if
+    that has other results, unless these may be overwritten."""
+
+    out: str | None
+    default: str
+    overwrite: bool
+
+    def folder(self, file: str, is_same: Callable[[dict[str, Any]], bool]) -> Path:
+        """The folder; results are those of other options if the JSON `file` there is not the same.
+        Raises Taken if a folder that is named has such."""
+        for folder in [Path(self.out)] if self.out else numbered(Path(self.default)):
+            found = read_json(folder / file)
+            if self.overwrite or not found or is_same(found):
+                return folder
+        raise Taken(
+            f"{self.out} has the results of other options or data; choose another --out, or "
+            "--overwrite it"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a file; empty if there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 class RunFolder:
@@ -24,12 +68,10 @@ class RunFolder:
         self.path = path
         self._warned: set[str] = set()
         path.mkdir(parents=True, exist_ok=True)
-        filelock = need("filelock", extra="demo", purpose="a run's folder")
-        self._lock = filelock.FileLock(path / LOCK)
         try:
-            self._lock.acquire(blocking=False)
-        except filelock.Timeout:
-            raise UserError(f"{path} is in use by another run; choose another --out") from None
+            self._lock = FileLock(path / LOCK)
+        except BlockingIOError:
+            raise Taken(f"{path} is in use by another run; choose another --out") from None
         for left in path.glob(".*.tmp"):
             left.unlink()
 
@@ -56,10 +98,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Lets other runs have the folder."""
-        if self._lock.is_locked:
-            with contextlib.suppress(OSError):  # as where the folder has gone, or files are in use
-                (self.path / LOCK).unlink()
-            self._lock.release()
+        self._lock.release()
 
 
 def _line(entry: dict[str, Any]) -> str:

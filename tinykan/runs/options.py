@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tinykan.optim import SCHEDULES
 from tinykan.runs.command_line import device_option, option
 from tinykan.runs.presets import MODELS, ModelOptions
+from tinykan.tasks.task import Task
 
 
 @dataclass(kw_only=True)
@@ -36,8 +38,17 @@ class Options(ModelOptions):
     devices: str | None = option(
         None, "devices that share each batch, as CUDA:0,CUDA:1 (default: one device)"
     )
-    out: str | None = option(None, "folder for the results (default: one in runs, by its task)")
-    resume: bool = option(False, "continue the run in that folder from its last checkpoint")
+    out: str | None = option(
+        None,
+        "folder for the results (default: one in runs, by its task, with a number if that has the "
+        "results of other options)",
+    )
+    resume: bool = option(
+        False, "continue the run of these options in that folder from its last checkpoint"
+    )
+    overwrite: bool = option(
+        False, "start anew in that folder, whatever it holds: results of other options are lost"
+    )
     checkpoint_every: str = option(
         "60s", "interval between checkpoints, in steps (500) or seconds (60s)"
     )
@@ -48,6 +59,10 @@ class Options(ModelOptions):
         """The learning rate, if need be what suits the model."""
         return MODELS[self.model].learning_rate if self.lr is None else self.lr
 
+    def settled(self, task: Task) -> dict[str, Any]:
+        """Options whose default depends on others or on the task, with the values that are used."""
+        return {"lr": self.rate}
+
 
 # What may differ between a run and its resumption.
-VOLATILE = ("device", "out", "resume", "checkpoint_every", "quiet")
+VOLATILE = ("device", "out", "resume", "overwrite", "checkpoint_every", "quiet")

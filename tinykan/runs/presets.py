@@ -250,14 +250,8 @@ def _edge_tanh(
     degrees = {basis.degree if isinstance(basis, Polynomial) else 0 for basis in bases}
     if len(degrees) > 1 or 0 in degrees:
         raise UserError(f"edge-tanh takes one Polynomial(degree), not {options.basis!r}")
-    others = (
-        options.base,
-        options.activation,
-        options.spline_weight,
-        options.no_bias,
-        options.norm,
-    )
-    if any(others):
+    chosen = {options.base, options.activation, options.norm} - {None, "none", "identity"}
+    if chosen or options.spline_weight or options.no_bias:
         raise UserError("edge-tanh has no base function, spline weight, activation, norm to choose")
     (degree,) = degrees
     widths = edge_widths(options.parameters, [degree + 1] * len(bases), inputs, outputs)

@@ -4,13 +4,9 @@ continues after an interruption."""
 from __future__ import annotations
 
 import contextlib
-import json
-import platform
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +14,20 @@ import numpy as np
 from tinygrad.nn.state import get_parameters
 
 from tinykan import checkpoint, device
-from tinykan.errors import UserError, warn
+from tinykan.errors import UserError, need, warn
 from tinykan.fitting import own_knots
 from tinykan.networks import Network, parameter_count
 from tinykan.runs.devices import spread_across
-from tinykan.runs.folder import RunFolder
+from tinykan.runs.folder import RunFolder, Taken, numbered, read_json
 from tinykan.runs.interruption import Pace, Stopped, signals
-from tinykan.runs.options import VOLATILE, Options
+from tinykan.runs.options import Options
+from tinykan.runs.records import comparable, difference, resolved, versions
 from tinykan.tasks.task import Task
 from tinykan.tensors import overwrite
 from tinykan.training import DivergenceError, History, State, Step, Training
 
-PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
-METRICS, SUMMARY = "metrics.jsonl", "summary.json"
+CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
+MODEL = "model.safetensors"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 FRAME = "frame."  # prefix of a frame's name among a checkpoint's arrays
 
@@ -39,47 +36,87 @@ class Run:
     """A folder with `config.json`, `metrics.jsonl`, `model.safetensors` and `summary.json`; until
     the run is finished, with checkpoints too.
 
-    Made before the training, so that a folder that cannot be written, is in use, or holds what
-    should not be lost, is found first. A resumed run must have the same `task`, and the same
-    options but for VOLATILE. The files of a finished run are replaced, unless it is resumed: then
-    `finished` is its summary. Raises UserError.
+    Made before the training of `model`, so that a folder that cannot be written, is in use, or
+    holds what should not be lost, is found first. A resumed run must have the same `task`, and the
+    same options but for VOLATILE. The files of a finished run are replaced if it was of the same
+    options and data, or if they may be overwritten; if it is resumed, `finished` is its summary.
+    `config` are the options as they were resolved. Raises UserError.
     """
 
-    def __init__(self, folder: str | Path, config: Options, task: Task) -> None:
-        self.folder, self.options, self.task = Path(folder), config, task
-        self.config, self.data = asdict(config), task.digest
+    def __init__(self, folder: str | Path, options: Options, task: Task, model: Network) -> None:
+        self.folder, self.options, self.task, self.model = Path(folder), options, task, model
+        self.data = task.digest
+        self.config = {
+            **resolved(options, task, model),
+            "task": repr(task),
+            "device": device.describe()["device"],
+            "out": str(folder),
+        }
         self.finished: dict[str, Any] | None = None
         self.metrics: list[dict[str, Any]] = []
-        self._pace = Pace(config.checkpoint_every)
+        self._pace = Pace(options.checkpoint_every)
+        # Both are imported when they are asked for, which may be after hours of training.
+        for purpose, wanted in (("L-BFGS", options.lbfgs), ("moving grids", options.grid_updates)):
+            if wanted:
+                need("scipy", extra="lbfgs", purpose=purpose)
+        if options.resume and options.overwrite:
+            raise UserError("--resume continues a run and --overwrite starts anew: choose one")
         self._resumed: tuple[Network, dict[str, np.ndarray], dict[str, Any]] | None = None
         try:
-            self._files = RunFolder(self.folder)
-            self._look_for_earlier()
+            try:
+                self._files = RunFolder(self.folder)
+            except Taken as error:
+                with contextlib.suppress(Taken):
+                    config = read_json(self.folder / CONFIG)
+                    self._check_same(config, config.get("data"))
+                    raise UserError(str(error)) from None  # by the same run
+                raise
+            try:
+                self._look_for_earlier()
+                if not self.finished:
+                    self._files.write_json(CONFIG, {**self.config, "data": self.data})
+                    self._files.write_lines(METRICS, self.metrics)
+            except BaseException:
+                self._files.release()
+                raise
             if self.finished:
                 self._files.release()
-            else:
-                self._files.write_json("config.json", self.config)
-                self._files.write_lines(METRICS, self.metrics)
         except OSError as error:
             raise UserError(f"cannot write to {self.folder}: {error.strerror or error}") from None
 
+    @classmethod
+    def open(cls, default: str | Path, options: Options, task: Task, model: Network) -> Run:
+        """The run in the folder that the options name, or else in `default`; in `default-2`,
+        `default-3` and so on if that is taken by other options or data. A run to be resumed is
+        looked for in all of these. Raises UserError."""
+        if options.out:
+            return cls(options.out, options, task, model)
+        taken: Taken | None = None
+        for folder in numbered(Path(default)):
+            if taken and options.resume and not folder.exists():
+                raise taken  # which says in what the first one differs
+            try:
+                return cls(folder, options, task, model)
+            except Taken as error:
+                taken = taken or error
+        raise AssertionError("there is no last number")
+
     def train(
         self,
-        model: Network,
         *,
         look: Callable[[Step], None] = lambda step: None,
         frames: list[np.ndarray] | None = None,
         log_every: int | None = None,
     ) -> tuple[History, UserError | None]:
-        """Trains `model` on the task. Returns the history, and what ended the training early, if
+        """Trains the model on the task. Returns the history, and what ended the training early, if
         something did: it diverged, in which case the model has its last good weights, or a signal
         came.
 
         `look` is called after each logged step, when `metrics` has it. `frames` are arrays that the
         caller collects there: they are kept in checkpoints and restored.
         """
-        options, frames = self.options, [] if frames is None else frames
-        resume = self._restore(model, frames)
+        options, model, frames = self.options, self.model, [] if frames is None else frames
+        resume = self._restore(frames)
         names = options.devices.split(",") if options.devices else None
         spread = spread_across(get_parameters(model), names) if names else contextlib.nullcontext()
         problem: UserError | None = None
@@ -108,7 +145,7 @@ class Run:
                 if due and step.number <= options.steps:  # L-BFGS is repeated from its beginning
                     with self._pace.writing():
                         self._files.attempt(
-                            CHECKPOINT, lambda: self._save(model, training.state(), frames)
+                            CHECKPOINT, lambda: self._save(training.state(), frames)
                         )
                 return bool(received)
 
@@ -128,7 +165,6 @@ class Run:
 
     def finish(
         self,
-        model: Network,
         history: History,
         scores: dict[str, Any],
         problem: UserError | None = None,
@@ -139,7 +175,7 @@ class Run:
         finished = not isinstance(problem, Stopped)
         summary = {
             **scores,
-            "parameters": parameter_count(model),
+            "parameters": parameter_count(self.model),
             "steps": history.steps[-1] if history.steps else 0,
             "finished": finished,
             "problem": problem and str(problem),
@@ -152,7 +188,7 @@ class Run:
             "config": self.config,
             "data": self.data,
         }
-        checkpoint.save(model, self.folder / "model.safetensors")
+        checkpoint.save(self.model, self.folder / MODEL)
         self._files.write_lines(METRICS, self.metrics)
         self._files.write_json(SUMMARY, summary)
         if finished:
@@ -167,7 +203,7 @@ class Run:
         entry = {
             "step": step.number,
             "loss": step.loss,
-            "seconds": round(history.seconds[-1], 4),
+            "seconds": round(history.train_seconds, 4),
             "outside": history.outside,
         }
         self.metrics.append(entry)
@@ -175,14 +211,23 @@ class Run:
 
     def _look_for_earlier(self) -> None:
         """Finds the checkpoint to resume, or the summary of a finished run; refuses to go over an
-        unfinished run unasked."""
+        unfinished run, or one of other options or data, unasked."""
         existing = [p for name in (CHECKPOINT, PREVIOUS) if (p := self.folder / name).exists()]
-        if existing and not self.options.resume:
-            raise UserError(
-                f"{self.folder} holds an unfinished run: --resume continues it; to start anew, "
-                "choose another --out or remove the folder"
-            )
+        summary, config = read_json(self.folder / SUMMARY), read_json(self.folder / CONFIG)
+        if self.options.overwrite:
+            for path in (*existing, self.folder / SUMMARY, self.folder / MODEL):
+                path.unlink(missing_ok=True)
+            return
         if not self.options.resume:
+            if existing:
+                if config:
+                    self._check_same(config, config.get("data"))
+                raise UserError(
+                    f"{self.folder} holds an unfinished run: --resume continues it; to start anew, "
+                    "choose another --out, or --overwrite it"
+                )
+            if summary:
+                self._check_same(summary.get("config"), summary.get("data"))
             return
         for path in existing:
             try:
@@ -194,39 +239,42 @@ class Run:
             record = self._resumed[2]
             self._check_same(record["config"], record["data"])
             self.metrics = record["metrics"]
+            if record.get("clock") is None:  # of an earlier version, with the compilation
+                compilation = record["history"]["compile_seconds"]
+                for entry in self.metrics:
+                    entry["seconds"] = max(0.0, round(entry["seconds"] - compilation, 4))
             here = {**device.describe(), **versions()}
             if record["made_with"] != here:
-                changed = _difference(record["made_with"], here)
+                changed = difference(record["made_with"], here)
                 warn(f"{changed}: the bits may differ from an uninterrupted run's")
             return
         if existing:
             raise UserError(f"no checkpoint in {self.folder} can be read: remove it to start anew")
-        summary: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            summary = json.loads((self.folder / SUMMARY).read_text())
         if summary.get("finished"):
-            self._check_same(summary["config"], summary["data"])
+            self._check_same(summary.get("config"), summary.get("data"))
             self.finished = summary
         else:
             print(f"nothing to resume in {self.folder}: starting", file=sys.stderr)
 
-    def _check_same(self, config: dict[str, Any], data: str) -> None:
-        earlier, ours = (
-            {k: v for k, v in c.items() if k not in VOLATILE} for c in (config, self.config)
-        )
-        if earlier != ours:
-            raise UserError(
-                f"the run in {self.folder} is of another configuration: "
-                f"{_difference(earlier, ours)}"
-            )
-        if data != self.data:
-            raise UserError(
-                f"the run in {self.folder} is about other data: what it fits has changed"
-            )
+    def _check_same(self, config: Any, data: Any) -> None:
+        """Raises Taken unless a run of that configuration and data (None if unknown) is the same
+        as this one."""
+        problem = None
+        earlier, ours = (comparable(c, self.options, self.task) for c in (config, self.config))
+        if not earlier:
+            problem = "has a summary without a configuration"
+        elif earlier != ours:
+            problem = f"is of another configuration: {difference(earlier, ours)}"
+        elif data not in (None, self.data):
+            problem = "is about other data: what it fits has changed"
+        if problem:
+            remedy = "" if self.options.resume else "; choose another --out, or --overwrite it"
+            raise Taken(f"the run in {self.folder} {problem}{remedy}")
 
-    def _restore(self, model: Network, frames: list[np.ndarray]) -> State | None:
+    def _restore(self, frames: list[np.ndarray]) -> State | None:
         if self._resumed is None:
             return None
+        model = self.model
         earlier, arrays, record = self._resumed
         if self.options.grid_updates:
             own_knots(model)  # which the checkpoint's model has
@@ -237,7 +285,7 @@ class Run:
         print(f"resuming after step {record['step']} of {self.options.steps}", file=sys.stderr)
         return arrays, record
 
-    def _save(self, model: Network, state: State, frames: list[np.ndarray]) -> None:
+    def _save(self, state: State, frames: list[np.ndarray]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays, record = state
         record = {
@@ -245,26 +293,16 @@ class Run:
             "config": self.config,
             "data": self.data,
             "metrics": self.metrics,
+            "clock": "training",
             "made_with": {**device.describe(), **versions()},
         }
         checkpoint.save(
-            model,
+            self.model,
             self.folder / CHECKPOINT,
             training=arrays | {f"{FRAME}{i}": f for i, f in enumerate(frames)},
             record=record,
             previous=self.folder / PREVIOUS,
         )
-
-
-def versions() -> dict[str, str]:
-    """Python's and the packages' versions, for the record."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def summary_line(summary: dict[str, Any], names: tuple[str, ...], folder: Path) -> str:
@@ -277,8 +315,3 @@ def summary_line(summary: dict[str, Any], names: tuple[str, ...], folder: Path) 
         f"compile {summary['compile_seconds']:.1f} s  train {summary['train_seconds']:.1f} s  "
         f"in {folder}"
     )
-
-
-def _difference(earlier: dict[str, Any], ours: dict[str, Any]) -> str:
-    names = [n for n in {**earlier, **ours} if earlier.get(n) != ours.get(n)]
-    return ", ".join(f"{n} was {earlier.get(n)!r} and is {ours.get(n)!r}" for n in names)

@@ -3,6 +3,7 @@ on several. It is an Optuna study, which Optuna's tools can read."""
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -25,6 +26,12 @@ else:
 HEARTBEAT = 5  # seconds between heartbeats of a worker
 GRACE = 20  # seconds without a heartbeat, after which its cell is queued again
 DEATHS = 3  # of workers, after which the cell is taken to be the cause
+PATIENCE = 5  # seconds, for a connection to PostgreSQL
+EXAMPLES = (
+    "databases are sqlite:///FILE and postgresql+psycopg://USER@HOST/NAME, which needs: "
+    "pip install 'psycopg[binary]' (tinykan's extra 'postgres' has it)"
+)
+FAILURES = (sqlalchemy.exc.SQLAlchemyError, OSError)
 CELL = ("arm", "phase", "config", "data")
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
@@ -43,25 +50,24 @@ class Record:
 
 
 class Queue:
-    """The cells of the study `name` in the database at `url`, and their records."""
+    """The cells of the study `name` in the database at `url`, and their records. Raises UserError
+    for a URL that is none, a database that cannot be opened and a missing driver."""
 
     def __init__(self, url: str, name: str) -> None:
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         self._silent_since: dict[int, float] = {}
+        where = _opened_once(url)
         attempts = 5  # workers that start at once may collide when they create tables
         for attempt in range(attempts):
             try:
-                self._storage = _storage(url)
+                self._storage = _storage(where)
                 self._study = optuna.create_study(
                     storage=self._storage, study_name=name, load_if_exists=True
                 )
                 return
-            except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as e:
-                if attempt == attempts - 1:
-                    where = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-                    reason = str(getattr(e, "orig", None) or e.__cause__ or e).split("\n")[0]
-                    raise UserError(f"cannot open the storage {where}: {reason}") from None
+            except (*FAILURES, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+                # A RuntimeError is a database of another version of Optuna.
+                if attempt == attempts - 1 or isinstance(error, RuntimeError):
+                    raise _not_opened(where, error) from None
                 time.sleep(0.5)
 
     def records(self) -> dict[str, Record]:
@@ -165,15 +171,65 @@ class Queue:
         )
 
 
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    sqlite = url.startswith("sqlite")
+def _opened_once(url: str) -> sqlalchemy.URL:
+    """The URL of a database to which there was a connection; SQLite's folder is made."""
+    try:
+        where = sqlalchemy.engine.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        hidden = re.sub(r":[^@]*@", ":***@", url)
+        raise UserError(
+            f"the storage {hidden!r} is not the URL of a database; {EXAMPLES}"
+        ) from None
+    if where.get_backend_name() == "sqlite" and where.database in (None, "", ":memory:"):
+        raise UserError(f"the storage {url!r} names no file, as sqlite:///runs/study.db does")
+    try:
+        if where.get_backend_name() == "sqlite":
+            Path(str(where.database)).parent.mkdir(parents=True, exist_ok=True)
+        engine = sqlalchemy.create_engine(where, **_engine_options(where))
+        engine.connect().close()
+        engine.dispose()
+    except ImportError as error:
+        shown, package = _shown(where), error.name or error
+        raise UserError(
+            f"the storage {shown} needs the driver {package}, which is not installed; {EXAMPLES}"
+        ) from None
+    except sqlalchemy.exc.NoSuchModuleError:
+        raise UserError(
+            f"the storage {_shown(where)} is of an unknown kind, {where.drivername!r}; {EXAMPLES}"
+        ) from None
+    except FAILURES as error:
+        raise _not_opened(where, error) from None
+    return where
+
+
+def _not_opened(where: sqlalchemy.URL, error: Exception) -> UserError:
+    reason = str(getattr(error, "orig", None) or error.__cause__ or error).strip()
+    return UserError(f"cannot open the storage {_shown(where)}: {' '.join(reason.split())}")
+
+
+def _shown(where: sqlalchemy.URL) -> str:
+    """Without passwords, which may be among the options, too."""
+    query = {name: "***" if "password" in name else value for name, value in where.query.items()}
+    return where.set(query=query).render_as_string(hide_password=True)
+
+
+def _engine_options(where: sqlalchemy.URL) -> dict[str, Any]:
+    kind = where.get_backend_name()
+    if kind == "sqlite":
+        return {"connect_args": {"timeout": 60}}
+    patience = kind == "postgresql" and "connect_timeout" not in where.query
+    arguments = {"connect_args": {"connect_timeout": PATIENCE}} if patience else {}
+    return {"pool_pre_ping": True, **arguments}
+
+
+def _storage(where: sqlalchemy.URL) -> optuna.storages.RDBStorage:
     storage = optuna.storages.RDBStorage(
-        url,
-        engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
+        where.render_as_string(hide_password=False),
+        engine_kwargs=_engine_options(where),
         heartbeat_interval=HEARTBEAT,
         grace_period=GRACE,
     )
-    if sqlite:
+    if where.get_backend_name() == "sqlite":
         _lock_from_the_start(storage.engine)
     return storage
 

@@ -19,9 +19,10 @@ LEGEND = (
     "brackets. ≈ marks a mean within one pooled standard deviation of the best: the order of the "
     "two says nothing. ? marks a comparison of single seeds, whose spread is unknown. The "
     "percentage after the parameters is their deviation from the budget. Where it says 2 of 3 "
-    "seeds, the others failed or are not complete, and the mean may be too good. Seconds are the "
-    "training time of one seed without compilation."
+    "seeds, the others failed or are not complete, and the mean may be too good. Seconds, in "
+    "tables and figures, are those of training one seed, without compilation."
 )
+SECONDS = "seconds of training, without compilation"
 IMAGE = re.compile(r'(?:\]\(|<img src=")([\w-]+\.(?:png|webp))')  # a link to one in a README
 
 
@@ -171,7 +172,7 @@ def _costs(study: StudyResults) -> list[Figure]:
     groups = [group for ranking in study.scored.values() for group in ranking]
     if not groups:
         return []
-    costs = {"seconds": "seconds of training, without compilation"}
+    costs = {"seconds": SECONDS}
     if len({group.condition.budget for group in groups}) > 1:
         costs["parameters"] = "parameters"
     return [
@@ -187,17 +188,18 @@ def _costs(study: StudyResults) -> list[Figure]:
 
 
 def _curves(study: StudyResults) -> list[Figure]:
+    names = {"steps": "steps", "seconds": SECONDS}
     return [
         _chart(
             _name(f"curves-{against}", condition),
             figures.draw_curves(study, ranking, against),
-            f"Training loss of each arm against {against}, {condition}.",
+            f"Training loss of each arm against {name}, {condition}.",
             f"{condition}: mean over the seeds, and the range from the least to the greatest, "
-            f"against {against}. The first losses may lie above the figure.",
+            f"against {name}. The first losses may lie above the figure.",
         )
         for condition, ranking in study.scored.items()
         if any(cell.curve for group in ranking for cell in group.complete)
-        for against in ("steps", "seconds")
+        for against, name in names.items()
     ]
 
 

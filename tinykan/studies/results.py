@@ -28,6 +28,7 @@ PHASES = ("search", "final")
 STATES = ("complete", "failed", "running", "waiting")
 # Reports draw the curves of final runs only.
 CURVE_POINTS = {"search": 21, "final": 101}
+MILESTONE = "seconds_to_"  # with which names of scores begin that are times
 DIGITS = 5  # of the numbers on a curve
 CONFIG_FIELDS: dict[str, Any] = {
     "lr": int | float | None,  # None in a final cell until its search has ended
@@ -65,7 +66,8 @@ class CellResult:
     compile_seconds: float | None = None
     train_seconds: float | None = None  # without compilation
     seconds: float | None = None  # in all
-    curve: list[list[float]] | None = None  # points [step, loss, seconds]
+    curve: list[list[float]] | None = None  # points [step, loss, seconds of training]
+    clock: str | None = None  # "training": what the curve and the milestones count
     device: str | None = None
     renderer: str | None = None
     machine: str | None = None
@@ -185,9 +187,28 @@ def cell_from(content: Any, where: str, folder: Path = Path()) -> CellResult:
     for point in known["curve"] or []:
         if not isinstance(point, list) or len(point) != 3:
             raise UserError(f"{where}: {point!r} on its curve is not [step, loss, seconds]")
+    if known["clock"] is None:
+        known |= _without_compilation(known)
     return CellResult(
         **{**known, "picture": _picture(known["picture"], f"cell {known['key']}", folder)}
     )
+
+
+def _without_compilation(known: dict[str, Any]) -> dict[str, Any]:
+    """The curve and the scores of a cell of earlier versions, where the seconds that passed before
+    a step, and before a milestone was reached, had those of the compilation in them."""
+    compilation = known["compile_seconds"] or 0.0
+
+    def trained(seconds: Any) -> Any:
+        return max(0.0, seconds - compilation) if isinstance(seconds, int | float) else seconds
+
+    curve, scores = known["curve"], known["scores"]
+    return {
+        "clock": "training",
+        "curve": curve and [[step, loss, trained(seconds)] for step, loss, seconds in curve],
+        "scores": scores
+        and {k: trained(v) if k.startswith(MILESTONE) else v for k, v in scores.items()},
+    }
 
 
 def decode(picture: bytes) -> np.ndarray:

@@ -92,7 +92,7 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
     options = checked(Options, {**chosen, "quiet": True, "resume": folder.exists()})
     task = study.task
     model = network_for(task, options, options.seed)
-    out = Run(folder, options, task)
+    out = Run(folder, options, task, model)
     if out.finished:
         if out.finished["problem"]:
             raise UserError(out.finished["problem"])
@@ -105,19 +105,20 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
         if task.milestone and not reached and task.passed(predict, entry["loss"]):
             reached[task.milestone] = entry["seconds"]
 
-    history, problem = out.train(model, look=look)
+    history, problem = out.train(look=look)
     fitted = task.fitted(predict)
     scores = {**task.scores(fitted), **reached}
     cell_only = {
         "score": scores[study.score],
         "scores": scores,
         "shape": widths_text(model.widths),
+        "clock": "training",
         "curve": [[m["step"], m["loss"], m["seconds"]] for m in out.metrics],
         "picture": encoded(task.picture(fitted)),
         "seconds": round(time.perf_counter() - begun, 2),
         "host_cores": os.cpu_count(),
     }
-    return _result(out.finish(model, history, {**scores, "cell": cell_only}, problem))
+    return _result(out.finish(history, {**scores, "cell": cell_only}, problem))
 
 
 def results(study: Study, queue: Queue, command: str) -> Results:
