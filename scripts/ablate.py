@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from tinykan import device
+from tinykan.runs import devices
 from tinykan.runs.command_line import device_option, option, run
 from tinykan.runs.interruption import Stopped
 from tinykan.studies.results import read_results, write_results
@@ -51,7 +52,7 @@ def main(config: Config) -> None:
     queue = Queue(config.storage or f"sqlite:///{runs / 'study.db'}", study.name)
     if config.retry:
         queue.forgive()
-    print(device.summary())
+    print(devices.summary())
     # The command that reproduces the study.
     shown = [f"--steps {config.steps}"] if config.steps else []
     command = " ".join(["python scripts/ablate.py", shlex.quote(config.study), *shown])

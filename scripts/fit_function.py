@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tinykan import device
 from tinykan.networks import parameter_count
+from tinykan.runs import devices
 from tinykan.runs.command_line import option, run
 from tinykan.runs.options import Options
 from tinykan.runs.pictures import drawing
@@ -31,7 +32,7 @@ class Config(Options):
 def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
-    say(device.summary())
+    say(devices.summary())
     task = FunctionTask(config.function, config.seed)
     if config.model == "spline" and task.in_features == 1:
         config.basis = config.basis or "BSpline(20)"  # functions of one variable have details

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinykan import device
 from tinykan.networks import parameter_count
+from tinykan.runs import devices
 from tinykan.runs.command_line import option, run
 from tinykan.runs.options import Options
 from tinykan.runs.pictures import drawing, save_animation
@@ -43,7 +44,7 @@ class Config(Options):
 def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
-    say(device.summary())
+    say(devices.summary())
     task = ImageTask(config.image, config.size, config.color, between=config.between)
     image, (height, width, _) = task.image, task.image.shape
     model = network_for(task, config, config.seed)

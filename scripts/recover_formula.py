@@ -12,6 +12,7 @@ import numpy as np
 
 from tinykan import checkpoint, device
 from tinykan.errors import UserError
+from tinykan.runs import devices
 from tinykan.runs.command_line import device_option, option, run
 from tinykan.runs.folder import Wanted
 from tinykan.runs.pictures import drawing
@@ -53,7 +54,7 @@ def main(config: Config) -> None:
 
     diagrams = drawing("tinykan.interpret.diagram")
     device.select(config.device)
-    print(device.summary())
+    print(devices.summary())
     x, y, names, source = samples(config)
     settings = {k: v for k, v in vars(config).items() if k not in ("function", "data", "target")}
     record = {

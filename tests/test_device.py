@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tinykan import DeviceError, device
+from tinykan.runs import devices
 
 
 def in_a_new_process(code: str, **environment: str) -> subprocess.CompletedProcess:
@@ -92,5 +93,5 @@ def test_garbage_is_collected_in_any_thread():
 
 def test_summary_is_one_line_that_names_device_and_renderer():
     about = device.describe()
-    line = device.summary()
+    line = devices.summary()
     assert about["device"] in line and about["renderer"] in line and "\n" not in line

@@ -22,8 +22,8 @@ from tinykan import (
     fit,
     parameter_count,
 )
-from tinykan.networks import layer_norm
 from tinykan.runs.presets import ModelOptions, build
+from tinykan.variants.activations import layer_norm
 
 
 def built(**options) -> Network:

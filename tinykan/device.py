@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -63,12 +62,6 @@ def describe() -> dict[str, str]:
     device = Device[Device.DEFAULT]
     renderer = device._renderer_name(type(device.renderer))
     return {"device": Device.DEFAULT, "renderer": renderer, "machine": platform.machine()}
-
-
-def summary() -> str:
-    """The device in one line, to be printed at the start of a run."""
-    device, renderer, _ = describe().values()
-    return f"device {device}, renderer {renderer}, tinygrad {version('tinygrad')}"
 
 
 def has_float64() -> bool:

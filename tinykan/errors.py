@@ -48,12 +48,6 @@ def check_integer(name: str, value: int, low: int, high: int | None = None) -> N
         raise UserError(f"{name} {value!r} must be a whole number {allowed}")
 
 
-def check_width(x: Any, in_features: int) -> None:
-    """Raises a UserError unless the last dimension of `x` is `in_features`."""
-    if x.ndim < 1 or x.shape[-1] != in_features:
-        raise UserError(f"input of shape {x.shape}: the last dimension must be {in_features}")
-
-
 def check_domain(domain: tuple[float, float]) -> None:
     """Raises a UserError unless `domain` is two finite numbers, the lower one first."""
     with contextlib.suppress(TypeError, ValueError):

@@ -12,7 +12,7 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline
-from tinykan.errors import UserError, check_integer, check_width, lookup
+from tinykan.errors import UserError, check_integer, lookup
 from tinykan.initializers import DRAWN_BIAS, INITIALIZERS
 from tinykan.kernels import edge_functions, edge_weights, layer_output
 from tinykan.tensors import learnable, like, parameter
@@ -220,7 +220,12 @@ def _checked_mask(mask: np.ndarray | Tensor, shape: tuple[int, int]) -> Tensor:
     return parameter(values).realize().is_param_(False)
 
 
-def check_input(layer: Layer, x: Tensor) -> None:
-    check_width(x, layer.in_features)
+def check_input(part: Any, x: Any) -> None:
+    """Raises a UserError unless `x` is a Tensor of floats for the `part.in_features`."""
+    if not isinstance(x, Tensor):
+        kind = f"{type(x).__module__}.{type(x).__qualname__}"
+        raise UserError(f"input of type {kind}: a Tensor is needed; Predictor(model) takes arrays")
+    if x.ndim < 1 or x.shape[-1] != part.in_features:
+        raise UserError(f"input of shape {x.shape}: the last dimension must be {part.in_features}")
     if not dtypes.is_float(x.dtype):
         raise UserError(f"input of type {x.dtype.name}: a layer takes floating-point numbers")

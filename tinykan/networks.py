@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,11 +11,12 @@ from tinygrad import Tensor
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
-from tinykan.errors import UserError, check_width, lookup
-from tinykan.layers import KANLayer, Layer
+from tinykan.errors import UserError, lookup
+from tinykan.layers import KANLayer, Layer, check_input
 from tinykan.tensors import learnable
 
 ENCODINGS: dict[str, type[Encoding]] = {}  # by the names of their classes, for saved files
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {}  # of the features of a layer
 
 
 class Encoding:
@@ -33,15 +34,6 @@ class Encoding:
 
     def __call__(self, x: Tensor) -> Tensor:
         raise NotImplementedError
-
-
-def layer_norm(x: Tensor) -> Tensor:
-    """Layer normalization (Ba et al. 2016) without learned scales; a single feature, which would
-    always become 0, is left as it is."""
-    return x.layernorm(eps=1e-5) if x.shape[-1] > 1 else x
-
-
-NORMS = {"layer": layer_norm}
 
 
 class Network:
@@ -74,7 +66,7 @@ class Network:
 
     def layer_inputs(self, x: Tensor) -> list[Tensor]:
         """The input of every layer `[..., its in_features]`, in order, for the network's `x`."""
-        check_width(x, self.in_features)
+        check_input(self, x)
         values = [x if self.encoding is None else self.encoding(x).contiguous()]
         for layer in self.layers[:-1]:
             nodes = layer(values[-1])
@@ -117,6 +109,8 @@ class KAN(Network):
         pairs = width_pairs(widths)
         basis = BSpline() if basis is None else basis
         bases = [basis] * len(pairs) if isinstance(basis, Basis) else list(basis)
+        if wrong := [b for b in (basis, *bases) if not isinstance(b, Basis | list | tuple)]:
+            raise UserError(f"basis {wrong[0]!r}: a Basis is needed, such as BSpline(5, 3)")
         if len(bases) != len(pairs):
             raise UserError(f"{len(bases)} bases for {len(pairs)} layers")
         rng = np.random.default_rng(seed)

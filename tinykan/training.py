@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from tinygrad import Context, Device, Tensor, TinyJit, dtypes
-from tinygrad.helpers import tqdm
+from tinygrad.helpers import GlobalCounters, tqdm
 from tinygrad.nn.state import get_parameters
 
 from tinykan.errors import UserError, check_integer, warn
@@ -21,8 +21,11 @@ from tinykan.optim import Adam, learning_rates
 from tinykan.tensors import learnable, overwrite
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Penalty = Callable[[list[Tensor]], Tensor]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-EXPLODED = 1e3  # times the first loss: no run that gets there comes back
+# Times the targets' variance, or the first loss: no run that gets there comes back.
+EXPLODED = 1e3
 OUTSIDE_SAMPLES = 512  # of a batch, from which the share of inputs outside the grid is taken
 OUTSIDE_LIMIT = 0.05  # the share above which the user should know
 
@@ -58,13 +61,16 @@ State = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    if prediction.shape != target.shape:
+        shapes = f"predictions of shape {prediction.shape}, targets of shape {target.shape}"
+        raise UserError(f"{shapes}: class labels need a loss of their own, a cross-entropy")
     return (prediction - target).square().mean()
 
 
 def objective_of(
     model: Network,
-    loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
-    penalty: Callable[[list[Tensor]], Tensor] | None = None,
+    loss: Loss = mean_squared_error,
+    penalty: Penalty | None = None,
 ) -> Objective:
     """The loss plus the penalty, and a report `[1 + layers]` of the loss alone and of each layer's
     share of inputs outside its grid, as a function of the model's inputs and targets."""
@@ -72,7 +78,7 @@ def objective_of(
     def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         inputs = model.layer_inputs(x)
         prediction = model.layers[-1](inputs[-1])
-        value = loss(prediction, y)
+        value = loss(prediction, _targets_for(prediction, y))
         # From all over the batch: data may be sorted. Split over devices it cannot be thinned.
         every = 1 if isinstance(x.device, tuple) else max(1, len(x) // OUTSIDE_SAMPLES)
         pairs = zip(model.layers, inputs, strict=True)
@@ -103,21 +109,11 @@ def training_step(sample: Sampler, optimizer: Adam, objective: Objective) -> Cal
 
 
 def fit(
-    model: Network,
-    sample: Sampler,
-    *,
-    steps: int = 1000,
-    learning_rate: float = 1e-2,
-    schedule: str = "cosine",
-    warmup: int = 0,
-    lbfgs: int = 0,
-    grid_updates: int = 0,
-    loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
-    penalty: Callable[[list[Tensor]], Tensor] | None = None,
-    halvings: int = 0,
-    log_every: int | None = None,
-    progress: bool = True,
-) -> History:
+    model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
+    schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int = 0,
+    loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
+    log_every: int | None = None, progress: bool = True,
+) -> History:  # fmt: skip
     """Trains `model` in place, and returns the history. `Training` explains arguments and errors.
 
     >>> from tinykan import KAN, batches
@@ -141,50 +137,40 @@ class Training:
     iterations of L-BFGS.
 
     `sample(step)` gives inputs and targets for the step number `[1]`; it, the model, the loss, the
-    gradients and the update are compiled into one step. L-BFGS has one sample, the last, at every
+    gradients and the update are compiled into one step; a sampler that draws by other means, as
+    with NumPy, is called before each step instead. L-BFGS has one sample, the last, at every
     iteration, and float64 where the device has it; it ends early if it finds no lower loss.
-    `grid_updates` times in the first half of the steps, and again of the iterations, the grids of
-    spline layers are moved to where their inputs are (PyKAN's update_grid_from_samples).
+    `grid_updates` times in the first half of the steps, and again of the iterations, grids that
+    their inputs have left are moved (tinykan.fitting.GridMover).
 
     `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
     that is minimized, not to the one that is reported. Every `log_every` steps (by default about
     100 times in all) the loss is read back and recorded in `history`; what the caller does with a
-    logged step is not counted in the seconds. `progress` shows a bar on terminals and in notebooks,
-    and warns of inputs outside the grid.
+    logged step is not counted in the seconds. `progress` shows a bar on terminals and in notebooks.
 
     `state()`, after a step of Adam, is what `resume` takes: with a model that has the weights of
     that step, the training continues with the same bits. L-BFGS is repeated from its beginning.
 
     Raises DivergenceError, with the last good weights in `model`, if the loss or the weights are no
-    longer finite, or the loss exceeds 1,000 times its first value; before that it continues from
-    those weights with half the learning rate, `halvings` times. A model on several devices
-    (tinykan.runs.devices) gives each an equal part of every batch.
+    longer finite, or the loss exceeds 1,000 times its first value and the targets' variance; before
+    that it continues from those weights with half the learning rate, `halvings` times. A model on
+    several devices (tinykan.runs.devices) gives each an equal part of every batch.
     """
 
     def __init__(
-        self,
-        model: Network,
-        sample: Sampler,
-        *,
-        steps: int = 1000,
-        learning_rate: float = 1e-2,
-        schedule: str = "cosine",
-        warmup: int = 0,
-        lbfgs: int = 0,
-        grid_updates: int = 0,
-        loss: Callable[[Tensor, Tensor], Tensor] = mean_squared_error,
-        penalty: Callable[[list[Tensor]], Tensor] | None = None,
-        halvings: int = 0,
-        log_every: int | None = None,
-        progress: bool = True,
-        resume: State | None = None,
-    ) -> None:
+        self, model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
+        schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int = 0,
+        loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
+        log_every: int | None = None, progress: bool = True, resume: State | None = None,
+    ) -> None:  # fmt: skip
         check_integer("lbfgs", lbfgs, 0)
         check_integer("steps", steps, 0 if lbfgs else 1)
         check_integer("grid_updates", grid_updates, 0)
         self.total = steps + lbfgs
         self.log_every = max(1, self.total // 100) if log_every is None else log_every
         check_integer("log_every", self.log_every, 1)
+        if not callable(loss):
+            raise UserError(f"loss {loss!r}: a function of predictions and targets is needed")
         weights = learnable(model)
         if (lbfgs or grid_updates) and isinstance(weights[0].device, tuple):
             raise UserError("L-BFGS and grid updates run on one device, not on several")
@@ -197,7 +183,8 @@ class Training:
         self.grid_updates, self.halvings, self.done = grid_updates, halvings, 0
         self.objective = objective_of(model, loss, penalty)
         self.adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
-        self.history, self.guard = History(), DivergenceGuard(model)
+        spread = self.points(0)[1].numpy().astype(np.float64).var(axis=0).max()
+        self.history, self.guard = History(), DivergenceGuard(model, float(spread))
         if resume:
             arrays, record = resume
             self.adam.restore(arrays)
@@ -211,11 +198,18 @@ class Training:
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
         moves, move_grids = self.grid_moves(self.steps, self.adam)
-        take_step = TinyJit(training_step(self.sample, self.adam, self.objective))
+        sample, draw = self.sample, None
+        if not _depends_on_step_alone(sample):
+            points = self.points(self.done)
+            sample, draw = lambda step: (points[0], points[1]), self.points
+        take_step = TinyJit(training_step(sample, self.adam, self.objective))
         self.start_clock()
         for number in range(self.done + 1, self.steps + 1):
             if number - 1 in moves:
                 move_grids(*self.points(number - 1))
+            if draw is not None:
+                for memory, drawn in zip(points, draw(number - 1), strict=True):
+                    memory.assign(drawn).realize()
             report = take_step()
             try:
                 step = self.finished(number, lambda: report.numpy().tolist())  # noqa: B023
@@ -295,26 +289,27 @@ class Training:
         self.bar.update(number - self.bar.n)
         outside = self.history.outside
         worst = max(range(len(outside)), key=outside.__getitem__)
-        if outside[worst] > OUTSIDE_LIMIT and self.progress and not self.warned:
+        if outside[worst] > OUTSIDE_LIMIT and not self.warned:
             self.warned = True
             where = f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its grid"
-            warn(f"{where}, where splines end; widen the domain or scale the inputs")
+            remedy = "widen the basis's domain" if worst else "scale the inputs to the domain"
+            warn(f"{where}, where splines end; let grids move (grid_updates=5), or {remedy}")
 
 
 class DivergenceGuard:
     """Keeps the last weights known to be good: a loss vouches for the weights before its step, so
     that weights are good once the next logged loss shows it."""
 
-    def __init__(self, model: Network) -> None:
+    def __init__(self, model: Network, scale: float) -> None:
         # With the knots, which may move, and without which coefficients mean nothing.
-        self.weights, self.first_loss = get_parameters(model), math.inf
+        self.weights, self.first_loss, self.scale = get_parameters(model), math.inf, scale
         self.good = self.latest = 0, self._copy()
 
     def check(self, step: int, loss: float) -> None:
         """Raises DivergenceError, with the good weights restored, if `loss` of `step` is bad."""
         copy, (good_step, good) = self._copy(), self.good
         finite = math.isfinite(loss) and all(np.isfinite(values).all() for values in copy)
-        if not finite or loss > EXPLODED * max(self.first_loss, 1e-12):
+        if not finite or loss > EXPLODED * max(self.first_loss, self.scale):
             for weight, values in zip(self.weights, good, strict=True):
                 overwrite(weight, values)
             self.latest = self.good
@@ -339,6 +334,26 @@ class DivergenceGuard:
 
     def _copy(self) -> list[np.ndarray]:
         return [weight.numpy().copy() for weight in self.weights]
+
+
+def _targets_for(prediction: Tensor, y: Tensor) -> Tensor:
+    """Targets `[n, out]`, or class labels `[n]` if they are integers and there are several outputs.
+    Raises UserError for other shapes than the prediction's."""
+    if y.shape == prediction.shape or (y.shape == prediction.shape[:-1] and len(y.shape) == 1):
+        if prediction.shape[-1] == 1 or y.ndim > 1:
+            return y.reshape(prediction.shape).cast(prediction.dtype)
+        if dtypes.is_int(y.dtype):
+            return y
+    raise UserError(f"targets of shape {y.shape} for predictions of shape {prediction.shape}")
+
+
+def _depends_on_step_alone(sample: Sampler) -> bool:
+    """Whether `sample` is a computation from the step and fixed memory, which can be compiled: the
+    same one if it is called again, without reading the step's value. Compiled, others would repeat
+    the numbers that they drew, with NumPy for example, when they were called."""
+    step, before = Tensor([0], dtype=dtypes.int32).contiguous(), GlobalCounters.kernel_count
+    calls = zip(sample(step), sample(step), strict=True)
+    return all(a.uop is b.uop for a, b in calls) and GlobalCounters.kernel_count == before
 
 
 def _drawn(sample: Sampler, step: Tensor) -> list[Tensor]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan import KANLayer, device
+from tinykan import KANLayer
 from tinykan.kernels import launch
+from tinykan.runs import devices
 from tinykan.tensors import learnable
 
 threaded, grouped = (
     serve(Tensor.ones(1, 1)) for serve in (launch.runs_on_threads, launch.runs_on_work_groups)
 )
-reason = f"plain path only on {device.summary()}"
+reason = f"plain path only on {devices.summary()}"
 
 
 def results(layer: KANLayer, x: np.ndarray, upstream: np.ndarray, mode: str) -> list[np.ndarray]:

@@ -20,6 +20,7 @@ from tinykan.kernels.launch import (
     lanes_for,
     largest_divisor,
     loop_over,
+    no_second_derivative,
     pad_columns,
     padded_size,
     split_across_threads,
@@ -52,6 +53,7 @@ def features(x: Tensor, basis: DenseBasis, base: Activation | None) -> Tensor:
             Tensor(call.src[2]),
             Tensor(upstream).contiguous(),
             fxn=lambda *arguments: _chain(*arguments, slopes=slopes),
+            grad_fxn=no_second_derivative,
         )[0]
         return (None, dx.uop)
 
@@ -98,7 +100,9 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         # beyond the end repeats the last input.
         inputs = a.shape[1]
         height = padded_size(inputs, TILE_ROWS * min(CPU_COUNT.value, -(-inputs // TILE_ROWS)))
-        to_b = empty((height, dy.shape[1]), a).custom_kernel(strip_reshapes(a), dy, fxn=_outer)[0]
+        to_b = empty((height, dy.shape[1]), a).custom_kernel(
+            strip_reshapes(a), dy, fxn=_outer, grad_fxn=no_second_derivative
+        )[0]
         return (None, to_a.uop, to_b[:inputs].uop, *(column_sums(dy).uop for _ in biases))
 
     return _product(a, b, *biases, grad_fxn=gradient)
@@ -162,7 +166,11 @@ def column_sums(values: Tensor) -> Tensor:
     threads = threads_for(n)
     if n == threads:
         return values.sum(0)
-    return empty((threads, columns), values).custom_kernel(values, fxn=_sums)[0].sum(0)
+    return (
+        empty((threads, columns), values)
+        .custom_kernel(values, fxn=_sums, grad_fxn=no_second_derivative)[0]
+        .sum(0)
+    )
 
 
 def _sums(sums: UOp, values: UOp) -> UOp:

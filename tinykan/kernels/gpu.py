@@ -29,6 +29,7 @@ from tinykan.kernels.launch import (
     lanes_for,
     largest_divisor,
     loop_over,
+    no_second_derivative,
     pad_columns,
     padded_size,
     summed,
@@ -76,9 +77,10 @@ def spline_layer(
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy = Tensor(upstream).contiguous()
         to_values = empty((inputs, values, samples), x)
-        to_values = to_values.custom_kernel(dy, *weights, features, fxn=_value_gradient)[0]
+        once = {"grad_fxn": no_second_derivative}
+        to_values = to_values.custom_kernel(dy, *weights, features, fxn=_value_gradient, **once)[0]
         sums = [empty((slices * inputs, *w.shape[1:]), x) for w in weights]
-        sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
+        sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient, **once)
         to_weights = [
             s.reshape(slices, *w.shape).sum(0).uop for s, w in zip(sums, weights, strict=False)
         ]

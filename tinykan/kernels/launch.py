@@ -3,9 +3,13 @@ work-items, and how columns are padded."""
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from tinygrad import Device, Tensor, dtypes
 from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, Ops, UOp
+
+from tinykan.errors import UserError
 
 GROUP = 128  # work-items in a work-group; no device's limit is below 256
 
@@ -112,3 +116,9 @@ def vector_length(out: int, limit: int) -> int:
 def largest_divisor(number: int, limit: int) -> int:
     """The largest divisor of `number` up to `limit`."""
     return next(d for d in range(min(number, limit), 0, -1) if number % d == 0)
+
+
+def no_second_derivative(*_: object) -> NoReturn:
+    """The gradient of kernels that compute gradients: there is none."""
+    path = "KANLayer(..., kernels='reference')"
+    raise UserError(f"second derivatives: the kernels have none; plain tensors do, with {path}")

@@ -33,6 +33,7 @@ from tinykan.kernels.launch import (
     lane_range,
     lanes_for,
     loop_over,
+    no_second_derivative,
     pad_columns,
     padded_size,
     split_across_threads,
@@ -72,9 +73,10 @@ def spline_layer(
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy = Tensor(upstream).contiguous()
         sums = [empty(w.shape, x) for w in weights]
-        sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient)
+        once = {"grad_fxn": no_second_derivative}
+        sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient, **once)
         dx = empty((batch + padding, inputs), x)
-        dx = dx.custom_kernel(*weights, features, slopes, dy, fxn=_input_gradient)[0]
+        dx = dx.custom_kernel(*weights, features, slopes, dy, fxn=_input_gradient, **once)[0]
         to_weights = [s.uop for s in sums[: len(weights)]]
         to_biases = [column_sums(dy).uop for _ in biases]
         return (None, None, None, dx.uop, *(None for _ in given), *to_weights, *to_biases)

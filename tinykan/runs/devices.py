@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 
 from tinygrad import Device, Tensor
 
+from tinykan import device
 from tinykan.device import DeviceError
+
+
+def summary() -> str:
+    """The device in one line, to be printed at the start of a run."""
+    name, renderer, _ = device.describe().values()
+    return f"device {name}, renderer {renderer}, tinygrad {version('tinygrad')}"
 
 
 @contextlib.contextmanager

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from tinygrad import Tensor, TinyJit, dtypes
 
-from tinykan.errors import UserError
+from tinykan.errors import check_integer
 from tinykan.networks import Network
+from tinykan.tasks.arrays import as_rows
 from tinykan.tensors import learnable
 
 
 class Predictor:
-    """A network for NumPy arrays: any number of points, `chunk` at a time, in bounded memory. The
-    forward pass is compiled once, at the first call."""
+    """A network for arrays of any kind (tinykan.tasks.arrays) and length, `chunk` rows at a time,
+    in bounded memory. The forward pass is compiled once, at the first call."""
 
     def __init__(self, model: Network, chunk: int = 16384) -> None:
-        if chunk < 1:
-            raise UserError(f"{chunk} points at a time: at least 1 is needed")
+        check_integer("chunk", chunk, 1)
         self.model, self.in_features, self.chunk = model, model.in_features, chunk
         self._memory: object = None  # that holds the weights
         self._forward: Callable[[Tensor], Tensor]
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """`[n, in_features]` to `[n, out_features]`."""
+    def __call__(self, x: Any) -> np.ndarray:
+        """`[n, in_features]` to `[n, out_features]`. One row `[in_features]` is n = 1; `[n]` will
+        do for one input. Raises UserError as tinykan.tasks.arrays.as_rows."""
+        x = as_rows(x, self.in_features)
         weight, results = learnable(self.model)[0].realize(), []
         # Compiled code is bound to the memory of the weights, which moves from device to device.
         if weight.uop.base.realized is not self._memory:

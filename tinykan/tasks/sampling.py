@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Any
 
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan.errors import UserError
+from tinykan.errors import UserError, check_integer
+from tinykan.tasks.arrays import as_rows, as_targets, in_float32
 from tinykan.training import Sampler
 
 
-def batches(
-    inputs: np.ndarray, targets: np.ndarray, batch: int | None = None, seed: int = 0
-) -> Sampler:
+def batches(inputs: Any, targets: Any, batch: int | None = None, seed: int = 0) -> Sampler:
     """A sampler over `inputs` `[n, in]` and `targets` `[n, out]`: all of them at every step, or
-    `batch` drawn at random with replacement."""
-    counts = f"{len(inputs)} inputs and {len(targets)} targets"
-    if len(inputs) != len(targets) or len(inputs) == 0:
-        raise UserError(f"{counts}: both must be as many, and some")
-    for name, values in (("inputs", inputs), ("targets", targets)):
-        for bad in np.argwhere(~np.isfinite(values))[:1]:
-            value = values[tuple(bad)]
-            raise UserError(f"{name} hold {value} in row {bad[0]}: numbers must be finite")
-    arrays = (np.ascontiguousarray(a) for a in (inputs, targets))
-    x, y = (Tensor(a, dtype=dtypes.default_float).realize() for a in arrays)
-    if batch is None or batch >= len(inputs):
-        return lambda step: (x, y)
+    `batch` drawn at random with replacement.
+
+    Both are arrays of any kind (tinykan.tasks.arrays). `[n]` is one column. Targets that are
+    integers in one column are class labels for a network of several outputs, with a cross-entropy
+    as its loss. Raises UserError for numbers that are missing or not finite, and other shapes.
+    """
+    x, y = as_rows(inputs), as_targets(targets)
+    if len(x) != len(y):
+        raise UserError(f"{len(x)} inputs and {len(y)} targets: both must be as many")
+    if batch is not None:
+        check_integer("batch", batch, 1)
+    single = dtypes.default_float != dtypes.float64
+    x = in_float32(x, name="inputs") if single else x
+    if y.ndim > 1:
+        values = Tensor(in_float32(y, name="targets") if single else y, dtype=dtypes.default_float)
+    else:
+        values = Tensor(y.astype(np.int32))
+    every, values = Tensor(x, dtype=dtypes.default_float).realize(), values.realize()
+    if batch is None or batch >= len(x):
+        return lambda step: (every, values)
 
     def sample(step: Tensor) -> tuple[Tensor, Tensor]:
-        drawn = (uniform(step, seed, (batch,)) * len(inputs)).cast(dtypes.int32)
-        row = drawn.clip(0, len(inputs) - 1).contiguous()
-        return x[row], y[row]
+        drawn = (uniform(step, seed, (batch,)) * len(x)).cast(dtypes.int32)
+        row = drawn.clip(0, len(x) - 1).contiguous()
+        return every[row], values[row]
 
     return sample
 
