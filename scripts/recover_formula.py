@@ -36,7 +36,9 @@ class Config:
     )
     target: str | None = option(None, "with --data: the target's column (default: the last)")
     hidden: int = option(5, "hidden nodes to start with", minimum=1)
-    digits: int = option(3, "decimals of the formula's numbers", minimum=0)
+    digits: int = option(
+        3, "significant digits of the formula's numbers; more where its error needs them", minimum=1
+    )
     seed: int = option(0, "of the weights and of random data", minimum=0)
     out: str | None = option(
         None,
@@ -82,10 +84,18 @@ def main(config: Config) -> None:
         network = getattr(found, name)
         checkpoint.save(network, folder / f"{name}.safetensors")
         if diagrams:
-            diagrams.save_diagram(network, x, folder / f"{name}.png", input_names=names)
+            inputs = (x - found.input_shift) / found.input_scale
+            diagrams.save_diagram(network, inputs, folder / f"{name}.png", input_names=names)
     summary = {
         "formula": [str(expression) for expression in found.formula],
         "mse": found.loss,
+        "mse_of_each": found.errors,
+        "networks": {
+            "input_shift": found.input_shift.tolist(),
+            "input_scale": found.input_scale.tolist(),
+            "target_shift": found.target_shift.tolist(),
+            "target_scale": found.target_scale.tolist(),
+        },
         "exact": found.exact,
         "config": record,
         **device.describe(),

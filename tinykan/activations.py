@@ -49,7 +49,8 @@ def decaying(x: Number) -> Number:
     if x.dtype != dtypes.float32:
         return x.exp()
     # The nearest power of two: positive values are truncated, which takes no comparison.
-    biased = (x * math.log2(math.e) + 127.5).cast(dtypes.int32).detach()
+    biased: Any = (x * math.log2(math.e) + 127.5).cast(dtypes.int32)
+    biased = biased.detach() if isinstance(biased, Tensor) else biased  # or e^x would have slope 0
     rest = x - (biased.cast(dtypes.float32) - 127) * math.log(2)
     # 0 below 2^-64: products would reach denormal numbers, on which CPUs are slow.
     power = (biased > 63).where(biased * 2**23, 0).bitcast(dtypes.float32)

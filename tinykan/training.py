@@ -68,9 +68,7 @@ def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def objective_of(
-    model: Network,
-    loss: Loss = mean_squared_error,
-    penalty: Penalty | None = None,
+    model: Network, loss: Loss = mean_squared_error, penalty: Penalty | None = None
 ) -> Objective:
     """The loss plus the penalty, and a report `[1 + layers]` of the loss alone and of each layer's
     share of inputs outside its grid, as a function of the model's inputs and targets."""
@@ -183,8 +181,8 @@ class Training:
         self.grid_updates, self.halvings, self.done = grid_updates, halvings, 0
         self.objective = objective_of(model, loss, penalty)
         self.adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
-        spread = self.points(0)[1].numpy().astype(np.float64).var(axis=0).max()
-        self.history, self.guard = History(), DivergenceGuard(model, float(spread))
+        variance = self.points(0)[1].numpy().astype(np.float64).var(axis=0).max()
+        self.history, self.guard = History(), DivergenceGuard(model, float(variance))
         if resume:
             arrays, record = resume
             self.adam.restore(arrays)
@@ -292,8 +290,8 @@ class Training:
         if outside[worst] > OUTSIDE_LIMIT and not self.warned:
             self.warned = True
             where = f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its grid"
-            remedy = "widen the basis's domain" if worst else "scale the inputs to the domain"
-            warn(f"{where}, where splines end; let grids move (grid_updates=5), or {remedy}")
+            remedy = "" if self.grid_updates else "let grids move (grid_updates=5), "
+            warn(f"{where}, where splines end; {remedy}scale the inputs or widen the domain")
 
 
 class DivergenceGuard:

@@ -22,8 +22,9 @@ from tinykan import (
     UserError,
     parameter_count,
 )
-from tinykan.interpret.formulas import formula, rounded
+from tinykan.interpret.formulas import formula
 from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.rounding import rounded
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.interpret.symbolification import (
     auto_symbolic,
@@ -169,9 +170,12 @@ def test_rounding_writes_whole_numbers_and_multiples_of_pi():
     x = sympy.Symbol("x")
     expression = 2.00001 * sympy.sin(3.14159 * x + 1.5708) - 4.71234 * x + 0.00001 + 1.23456 * x**2
     half = sympy.Rational(1, 2)
-    expected = 2 * sympy.cos(sympy.pi * x) - 3 * sympy.pi * half * x + sympy.Float("1.235") * x**2
+    expected = 2 * sympy.cos(sympy.pi * x) - 3 * sympy.pi * half * x + sympy.Float("1.23") * x**2
     assert rounded(expression, 3) == expected
-    assert rounded(sympy.Float(3.1), 1) == sympy.Float("3.1")
+    assert rounded(sympy.Float(3.1), 2) == sympy.Float("3.1")
+    assert rounded(0.00040003 * x**2, 3) == sympy.Float("0.0004") * x**2  # digits, not decimals
+    large = rounded(1e6 * x + 0.7, 3, ["x"], np.array([[1e-6], [2e-6]]))
+    assert large == 1000000 * x + sympy.Float("0.7")  # both terms count where x is small
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "sine", "sine30"])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinykan.errors import UserError, check_integer, lookup, need
+from tinykan.errors import UserError, lookup, need
 from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.rounding import rounded
 from tinykan.interpret.symbolic import nonzero_edges, symbolic_edges
 from tinykan.layers import Layer
 from tinykan.networks import Network
@@ -36,9 +36,9 @@ def formula(
     """The function that the network computes: an expression for each output, in x1, x2, ... or
     `input_names`.
 
-    With `digits`, numbers are rounded to that many decimals by `rounded`. Raises UserError for the
-    first edge that is neither symbolic nor 0, and for a network with an encoding, a norm, or an
-    activation that is not in ACTIVATION_FORMULAS.
+    With `digits`, numbers are rounded to that many significant digits by `rounded`. Raises
+    UserError for the first edge that is neither symbolic nor 0, and for a network with an encoding,
+    a norm, or an activation that is not in ACTIVATION_FORMULAS.
     """
     if model.encoding is not None or model.norm is not None:
         part = model.encoding if model.encoding is not None else f"norm {model.norm}"
@@ -55,32 +55,6 @@ def formula(
     return [node if digits is None else rounded(node, digits) for node in nodes]
 
 
-def rounded(expression: sympy.Expr, digits: int) -> sympy.Expr:
-    """`expression` with its numbers rounded to `digits` decimals (0 to 15). Whole numbers become
-    integers, and numbers that agree with a multiple of pi/2 up to 10 pi, to as many decimals and at
-    least 3, become that multiple."""
-    check_integer("digits", digits, 0, 15)
-
-    def near(number: sympy.Float) -> sympy.Expr:
-        value = float(number)
-        quarters = round(value / (math.pi / 2))
-        far = abs(value - quarters * math.pi / 2)
-        if 0 < abs(quarters) <= 20 and far < 0.5 * 10.0 ** -max(digits, 3):
-            return quarters * sympy.pi / 2
-        value = round(value, digits)
-        return sympy.Integer(value) if value == int(value) else sympy.Float(str(value))
-
-    # Twice: numbers that are combined in a product or a sum are rounded again.
-    for _ in range(2):
-        expression = expression.xreplace({n: near(n) for n in expression.atoms(sympy.Float)})
-    return expression
-
-
-def expanded(expression: sympy.Expr, digits: int) -> sympy.Expr:
-    """`expression`, multiplied out, so that terms can cancel, and `rounded`."""
-    return rounded(sympy.expand(expression, power_exp=False), digits)
-
-
 def _outputs(layer: Layer, index: int, nodes: list[sympy.Expr]) -> list[sympy.Expr]:
     functions, live = symbolic_edges(layer), nonzero_edges(layer)
     for i, o in np.argwhere(live).tolist():
@@ -90,17 +64,18 @@ def _outputs(layer: Layer, index: int, nodes: list[sympy.Expr]) -> list[sympy.Ex
                 "auto_symbolic, or mask it"
             )
     bias = None if layer.on_basis is None else layer.on_basis.bias
-    sums = [_number(b) for b in (np.zeros(layer.out_features) if bias is None else bias.numpy())]
+    sums = [number(b) for b in (np.zeros(layer.out_features) if bias is None else bias.numpy())]
     for (i, o), (name, affine) in functions.items():
         # Trained parameters are redundant: (2 x)^2 is 4 x^2.
         a, b, factor, shift = LIBRARY[name].simplest(*affine[:2])
         c, d = affine[2] * factor, affine[2] * shift + affine[3]
-        inner = _number(a) * nodes[i] + _number(b)
-        sums[o] += _number(c) * _at(LIBRARY[name].sympy, inner) + _number(d)
+        inner = number(a) * nodes[i] + number(b)
+        sums[o] += number(c) * _at(LIBRARY[name].sympy, inner) + number(d)
     return sums
 
 
-def _number(value: float) -> sympy.Expr:
+def number(value: float) -> sympy.Expr:
+    """An integer, if it is one."""
     return sympy.Integer(int(value)) if value == int(value) else sympy.Float(float(value))
 
 
