@@ -33,6 +33,9 @@ class Config(Options):
         None, "reduce or enlarge the longer side to N pixels first", minimum=2
     )
     color: bool = option(False, "fit red, green and blue instead of luminance")
+    white: float | None = option(
+        None, "sample value that is white (default: what the file's type says)", minimum=0
+    )
     between: bool = option(False, "train on points between pixels too, interpolated bilinearly")
 
 
@@ -40,7 +43,9 @@ def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
     say(device.summary())
-    task = ImageTask(config.image, config.size, config.color, between=config.between)
+    task = ImageTask(
+        config.image, config.size, config.color, between=config.between, white=config.white
+    )
     image, (height, width, _) = task.image, task.image.shape
     model = network_for(task, config, config.seed)
     out = Run(config.out or f"runs/{Path(config.image).stem}-{config.model}", config, task)
@@ -73,7 +78,8 @@ def main(config: Config) -> None:
     plotting.save_comparison(image, fitted, out.folder / "comparison.png", title)
     plotting.save_loss(history, out.folder / "loss.png", title)
     plotting.save_animation(frames or [fitted], out.folder / "progress.gif")
-    summary = out.finish(model, history, scores, problem)
+    # The size is for scripts/render.py, which keeps the ratio of the sides.
+    summary = out.finish(model, history, {**scores, "width": width, "height": height}, problem)
     print(summary_line(summary, scores_shown, out.folder))
 
 
