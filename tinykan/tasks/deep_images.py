@@ -4,6 +4,7 @@ PNM of any maxval, TIFF by tifffile, and the deep gray modes of Pillow."""
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import struct
@@ -35,13 +36,15 @@ def deep_samples(
     """
     if file is None:
         return _tiff(path, stream, limit)
-    head = _head(stream)
+    head = content(stream, 65536)
     if head[:8] == PNG and head[24] == 16 and head[25] in (2, 4, 6):
         return _png(stream, file, colors=1 if head[25] == 4 else 3, alpha=head[25] in (4, 6))
     if file.format == "PPM" and (maxval := _maxval(head)) not in (None, 255):
         return _pnm(stream, file.size, maxval)
     if file.format == "TIFF" and len(bits := file.tag_v2.get(_BITS, ())) > 1 and max(bits) > 8:
         return _deep_tiff(path, stream, file, limit)
+    if file.format in ("ICNS", "ICO"):
+        file.load()  # what they contain may be a PNG of another mode
     depth = _depth(file, head)
     if file.mode == "F" or file.mode.startswith("I") or _signed(file):
         return _gray(path, file, depth, white)
@@ -50,22 +53,27 @@ def deep_samples(
     return None
 
 
-def _head(stream: BinaryIO) -> bytes:
+def content(stream: BinaryIO, length: int = -1) -> bytes:
+    """The first bytes of a file, or all. Decoders of Pillow rely on its position, which stays."""
+    position = stream.tell()
     stream.seek(0)
-    return stream.read(65536)
+    try:
+        return stream.read(length)
+    finally:
+        stream.seek(position)
 
 
 def _png(stream: BinaryIO, file: Image.Image, *, colors: int, alpha: bool) -> Samples:
     """A PNG of 16 bits per sample in color, or with alpha. Pillow unpacks one byte of each sample,
     which of them is a matter of the byte order that it is told: so both are unpacked."""
-    content = _whole(stream)
+    whole = content(stream)
     data, position = [], len(PNG)
-    while position + 8 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, position)
+    while position + 8 <= len(whole):
+        length, kind = struct.unpack_from(">I4s", whole, position)
         if kind == b"IDAT":
-            data.append(content[position + 8 : position + 8 + length])
+            data.append(whole[position + 8 : position + 8 + length])
         position += length + 12
-    packed, interlaced = b"".join(data), content[28]
+    packed, interlaced = b"".join(data), whole[28]
 
     def unpack(mode: str, raw: str) -> np.ndarray:
         return np.asarray(Image.frombytes(mode, file.size, packed, "zip", raw, interlaced))
@@ -99,17 +107,17 @@ def _maxval(head: bytes) -> int | None:
 
 
 def _pnm(stream: BinaryIO, size: tuple[int, int], maxval: int) -> Samples:
-    content = _whole(stream)
-    header = _PNM.match(content)
+    whole = content(stream)
+    header = _PNM.match(whole)
     assert header is not None
     colors = 3 if header[1] in b"36" else 1
     count = size[0] * size[1] * colors
     if header[1] in b"23":
-        text = re.sub(rb"#[^\r\n]*", b" ", content[header.end() :])
+        text = re.sub(rb"#[^\r\n]*", b" ", whole[header.end() :])
         values = np.array(text.split(maxsplit=count)[:count], dtype=np.uint32)
     else:
         kind = np.dtype(np.uint8 if maxval < 256 else ">u2")
-        values = np.frombuffer(content, kind, count, header.end())
+        values = np.frombuffer(whole, kind, count, header.end())
     return Samples(values.reshape(size[1], size[0], colors), float(maxval), colors)
 
 
@@ -130,8 +138,8 @@ def _gray(path: object, file: Any, depth: int, white: float | None) -> Samples:
             values = values.view(f"{kind}{depth // 8}")
     elif kind == "u" and (file.format == "FITS" or depth != 16) and white is None:
         raise ImageError(
-            f"{path}: a {file.format} file of integers does not say which value is white: "
-            "--white X does"
+            f"{path}: nothing in a file of the kind {file.format} with integers says which value is "
+            "white: --white X does"
         )
     full = full_scale(kind, depth)
     if file.format == "JPEG2000":
@@ -190,10 +198,9 @@ def _tiff(path: object, stream: BinaryIO, limit: int) -> Samples:
     """The first page of a TIFF by tifffile. Raises a UserError if tifffile is missing, or if it
     cannot read this file."""
     tifffile = need("tifffile", extra="images", purpose=f"{path}: a TIFF of this kind")
-    stream.seek(0)
     with _silent("tifffile"):
         try:
-            with tifffile.TiffFile(stream) as tiff:
+            with tifffile.TiffFile(io.BytesIO(content(stream))) as tiff:
                 page = tiff.pages[0]
                 if page.imagewidth * page.imagelength > limit or np.prod(page.shape) > 5 * limit:
                     raise ImageError(f"{path}: too large an image (more than {limit} pixels)")
@@ -238,7 +245,3 @@ def _silent(name: str) -> Iterator[None]:
     finally:
         logger.disabled = before
 
-
-def _whole(stream: BinaryIO) -> bytes:
-    stream.seek(0)
-    return stream.read()

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from tinykan.errors import UserError, check_integer, warn
-from tinykan.tasks.deep_images import ORIENTATION, PNG, TIFF, deep_samples
+from tinykan.tasks.deep_images import ORIENTATION, PNG, TIFF, content, deep_samples
 from tinykan.tasks.image_samples import (
     LUMINANCE,
     ImageError,
@@ -144,8 +144,7 @@ def _pillow_file(stream: BinaryIO) -> Any:
     try:
         return Image.open(stream)
     except UnidentifiedImageError:
-        stream.seek(0)
-        if stream.read(4) not in TIFF:
+        if content(stream, 4) not in TIFF:
             raise
         return None
 
@@ -282,8 +281,7 @@ def _shallow_rows(
 
 def _scale_transparent_gray(stream: BinaryIO, file: Image.Image) -> None:
     """Pillow scales gray of 2 and 4 bits to 8, but not the value that a PNG calls transparent."""
-    stream.seek(0)
-    header = stream.read(26)
+    header = content(stream, 26)
     key = file.info.get("transparency")
     if header[:8] == PNG and header[24] in (2, 4) and header[25] == 0 and isinstance(key, int):
         file.info["transparency"] = key * 255 // (2 ** header[24] - 1)
