@@ -138,8 +138,8 @@ def _gray(path: object, file: Any, depth: int, white: float | None) -> Samples:
             values = values.view(f"{kind}{depth // 8}")
     elif kind == "u" and (file.format == "FITS" or depth != 16) and white is None:
         raise ImageError(
-            f"{path}: nothing in a file of the kind {file.format} with integers says which value is "
-            "white: --white X does"
+            f"{path}: nothing in an integer {file.format} file says which value is white: "
+            "--white X does"
         )
     full = full_scale(kind, depth)
     if file.format == "JPEG2000":
@@ -198,7 +198,7 @@ def _tiff(path: object, stream: BinaryIO, limit: int) -> Samples:
     """The first page of a TIFF by tifffile. Raises a UserError if tifffile is missing, or if it
     cannot read this file."""
     tifffile = need("tifffile", extra="images", purpose=f"{path}: a TIFF of this kind")
-    with _silent("tifffile"):
+    with silent("tifffile"):
         try:
             with tifffile.TiffFile(io.BytesIO(content(stream))) as tiff:
                 page = tiff.pages[0]
@@ -236,7 +236,7 @@ def _samples_of(page: Any) -> Samples:
 
 
 @contextlib.contextmanager
-def _silent(name: str) -> Iterator[None]:
+def silent(name: str) -> Iterator[None]:
     """Keeps a library from logging what it thinks of a file: it is read, or it is one line."""
     logger = logging.getLogger(name)
     before, logger.disabled = logger.disabled, True
@@ -244,4 +244,3 @@ def _silent(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from tinykan.errors import UserError, check_integer, warn
-from tinykan.tasks.deep_images import ORIENTATION, PNG, TIFF, content, deep_samples
+from tinykan.tasks.deep_images import ORIENTATION, PNG, TIFF, content, deep_samples, silent
 from tinykan.tasks.image_samples import (
     LUMINANCE,
     ImageError,
@@ -65,7 +65,8 @@ def load_image(
     """
     if size is not None:
         check_integer("size", size, 2)
-    if white is not None and not 0 < white < math.inf:
+    limits = np.finfo(np.float32)
+    if white is not None and not float(limits.tiny) <= white <= float(limits.max):
         raise UserError(f"white {white!r} must be a finite number above 0")
     try:
         with _limits(), _opened(path) as stream:
@@ -95,7 +96,7 @@ def _limits() -> Iterator[None]:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**28
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), silent("PIL.TiffImagePlugin"):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     finally:
@@ -173,18 +174,18 @@ def _target(path: object, original: Pair, size: int | None) -> Pair:
 def _decode(path: object, file: Any, size: int | None) -> tuple[Pair, Box]:
     """Decodes an image of Pillow's, upright. Returns the size it is to have, and the box of the
     decoded pixels that the image covers."""
-    original = file.size
+    original, drafted = file.size, 1
     # Only for large JPEGs: decoded at a half, a quarter or an eighth of their size.
     if size and math.prod(original) > LARGE:
         target = _target(path, original, size)
         file.draft(None, tuple(math.ceil(GAP * side) for side in target))
+        drafted = round(original[0] / file.size[0])
     file.load()
-    drafted = max(round(original[i] / file.size[i]) for i in (0, 1)) if size else 1
     orientation = file.getexif().get(ORIENTATION, 1)
-    before = file.size
     ImageOps.exif_transpose(file, in_place=True)
-    if file.size != before and orientation >= 5:
-        original = original[::-1]
+    if drafted == 1:
+        return _target(path, file.size, size), (0.0, 0.0, *file.size)
+    original = original[::-1] if orientation in (5, 6, 7, 8) else original
     corner, extent = [0.0, 0.0], [side / drafted for side in original]
     for axis, turned_around in enumerate(mirrored(orientation)):
         if turned_around:  # what is not whole of the last box is in front

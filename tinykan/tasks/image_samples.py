@@ -58,7 +58,7 @@ class Samples:
         colors = scale.unit(colors, self.full)
         if self.alpha:
             full = 1.0 if self.floating else self.full
-            opacity = (values[..., self.colors :][..., :1] / np.float32(full)).astype(np.float32)
+            opacity = scale.opacity(values[..., self.colors, None], full)
             colors = colors if self.alpha == "premultiplied" else colors * opacity
             colors = (colors + (1 - opacity)).clip(0, 1)
         if self.transparent is not None:
@@ -92,6 +92,13 @@ class Scale:
             self.outside += int(np.count_nonzero((values < 0) | (values > 1)))
             np.clip(values, 0, 1, out=values)
         return values
+
+    def opacity(self, values: np.ndarray, full: float) -> np.ndarray:
+        """Alpha, of which `full` is opaque, in float32 and [0, 1]."""
+        values = np.divide(values, np.float32(full), dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ImageError(f"{self.path}: the image holds values that are not finite")
+        return values.clip(0, 1)
 
     def finish(self, full: float) -> None:
         """Says how many values were clipped. Raises ImageError if they are too many or too far
