@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tinykan.errors import UserError, need, warn
-from tinykan.tasks.image_samples import ImageError, Samples, full_scale, turned
+from tinykan.tasks.image_samples import ImageError, Samples, full_scale, one_line, turned
 
 PNG, TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ORIENTATION = 274
@@ -208,8 +208,7 @@ def _tiff(path: object, stream: BinaryIO, limit: int) -> Samples:
         except (ImageError, MemoryError):
             raise
         except Exception as error:  # as many kinds as there are ways in which a file is broken
-            text = " ".join(str(error).split())[:160] or type(error).__name__
-            raise ImageError(f"{path}: not a readable TIFF ({text})") from None
+            raise ImageError(f"{path}: not a readable TIFF ({one_line(error)})") from None
 
 
 def _samples_of(page: Any) -> Samples:

@@ -8,12 +8,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from tinykan.errors import UserError, check_integer, warn
+from tinykan.tasks.color_profiles import conversion_to_srgb
 from tinykan.tasks.deep_images import ORIENTATION, PNG, TIFF, content, deep_samples, silent
 from tinykan.tasks.image_samples import (
     LUMINANCE,
@@ -22,6 +23,7 @@ from tinykan.tasks.image_samples import (
     Scale,
     check_not_black,
     mirrored,
+    one_line,
 )
 
 MAX_PIXELS = 2**28  # more is taken for a decompression bomb; Pillow's own limit is a third of it
@@ -82,7 +84,7 @@ def load_image(
     except MemoryError:
         raise ImageError(f"{path}: not enough memory for this image") from None
     except Exception as error:  # Pillow's decoders fail on broken files in every way there is
-        raise ImageError(f"{path}: not a readable image ({_one_line(error)})") from None
+        raise ImageError(f"{path}: not a readable image ({one_line(error)})") from None
     np.clip(image, 0, 1, out=image)  # in place, as below: images may be large
     image *= 2
     image -= 1
@@ -134,10 +136,10 @@ def _read(
         factor = 1
         if box[2] * box[3] > LARGE:
             factor = max(1, int(max(width, height) / (GAP * max(target))))
-        image = _assembled(rows, (width, height), 3 if color else 1, factor)
+        left, top, right, bottom = (side / factor for side in box)
+        image = _assembled(rows, (width, height), factor, target[0], (left, right))
         scale.finish(samples.full if samples else 255.0)
-    left, top, right, bottom = (side / factor for side in box)
-    return _resized(image, target, (left, top, right, bottom))
+    return _resized(image, target, (0.0, top, float(target[0]), bottom))
 
 
 def _pillow_file(stream: BinaryIO) -> Any:
@@ -194,17 +196,26 @@ def _decode(path: object, file: Any, size: int | None) -> tuple[Pair, Box]:
     return _target(path, original, size), box
 
 
-def _assembled(rows: Rows, size: Pair, channels: int, factor: int) -> np.ndarray:
-    """The rows as one array, averaged over boxes of `factor` x `factor` pixels."""
+def _assembled(
+    rows: Rows, size: Pair, factor: int, columns: int, extent: tuple[float, float]
+) -> np.ndarray:
+    """The rows as one array, averaged over boxes of `factor` x `factor` pixels; of each row, what
+    is between the columns of `extent`, in another number of columns.
+
+    The filter is applied to rows and to columns in turn, so that rows can be resized as they come.
+    """
     width, height = size
-    shape = (math.ceil(height / factor), math.ceil(width / factor), channels)
-    image = np.empty(shape, dtype=np.float32)
+    image: np.ndarray | None = None
     step = max(1, BAND // (width * factor)) * factor
-    for top in range(0, height, step):
-        band = rows(top, min(top + step, height))
+    for first in range(0, height, step):
+        band = rows(first, min(first + step, height))
         if factor > 1:
             band = _box_means(_box_means(band, factor, axis=0), factor, axis=1)
-        image[top // factor :][: len(band)] = band
+        band = _resized(band, (columns, len(band)), (extent[0], 0.0, extent[1], float(len(band))))
+        if image is None:
+            image = np.empty((math.ceil(height / factor), *band.shape[1:]), dtype=np.float32)
+        image[first // factor :][: len(band)] = band
+    assert image is not None
     return image
 
 
@@ -218,20 +229,20 @@ def _box_means(values: np.ndarray, factor: int, axis: int) -> np.ndarray:
 
 
 def _resized(image: np.ndarray, target: Pair, box: Box) -> np.ndarray:
-    """What `box` covers of an image, in another size."""
-    if target == image.shape[1::-1]:
-        return image
+    """What `box` covers of an image, in another size, by Lanczos's filter."""
     width, height = image.shape[1::-1]
     box = (max(0.0, box[0]), max(0.0, box[1]), min(width, box[2]), min(height, box[3]))
+    if target == (width, height) and box == (0, 0, width, height):
+        return image
     resized = np.empty((*target[::-1], image.shape[2]), dtype=np.float32)
     for channel in range(image.shape[2]):
-        part = Image.fromarray(np.ascontiguousarray(image[..., channel]))
+        part = Image.fromarray(image[..., channel].astype(np.float32))
         resized[..., channel] = np.asarray(part.resize(target, Image.Resampling.LANCZOS, box=box))
     return resized
 
 
 def _deep_rows(path: object, samples: Samples, color: bool, scale: Scale) -> Rows:
-    to_srgb = _to_srgb(path, samples.profile, "L" if samples.colors == 1 else "RGB")
+    to_srgb = conversion_to_srgb(path, samples.profile, "L" if samples.colors == 1 else "RGB")
     if to_srgb:
         warn(f"{path}: its ICC profile is applied in 8 bits; without one all bits are kept")
 
@@ -255,7 +266,7 @@ def _shallow_rows(
     _scale_transparent_gray(stream, file)
     kind = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}.get(file.mode, "RGB")
     profile = None if file.mode in ("1", "LAB") else file.info.get("icc_profile")
-    to_srgb = _to_srgb(path, profile, kind)
+    to_srgb = conversion_to_srgb(path, profile, kind)
 
     def rows(top: int, bottom: int) -> np.ndarray:
         band = file.crop((0, top, file.width, bottom))
@@ -286,37 +297,3 @@ def _scale_transparent_gray(stream: BinaryIO, file: Image.Image) -> None:
     key = file.info.get("transparency")
     if header[:8] == PNG and header[24] in (2, 4) and header[25] == 0 and isinstance(key, int):
         file.info["transparency"] = key * 255 // (2 ** header[24] - 1)
-
-
-def _to_srgb(
-    path: object, profile: bytes | None, kind: str
-) -> Callable[[Image.Image], Image.Image] | None:
-    """From images of mode `kind` to RGB by an ICC profile, if there is one that changes anything.
-
-    Warns of one that cannot be used.
-    """
-    if not profile:
-        return None
-    spaces = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-    try:
-        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = embedded.profile.xcolor_space.strip()
-        if space != spaces[kind]:
-            raise ValueError(f"it is for {space}, the image is {spaces[kind]}")
-        transform = ImageCms.buildTransform(embedded, ImageCms.createProfile("sRGB"), kind, "RGB")
-        if kind != "CMYK":
-            ramp = np.arange(0, 256, 5, dtype=np.uint8)
-            axes = np.meshgrid(*[ramp] * (1 if kind == "L" else 3), indexing="ij")
-            colors = np.stack(axes, axis=-1).reshape(len(ramp), -1, len(axes))
-            source = Image.fromarray(colors[..., 0] if kind == "L" else colors)
-            seen = np.asarray(ImageCms.applyTransform(source, transform)).astype(int)
-            if np.abs(seen - colors).max() <= 1:
-                return None
-    except Exception as error:  # LittleCMS's and Pillow's, as many kinds as a profile has parts
-        warn(f"{path}: its ICC profile is ignored ({_one_line(error)})")
-        return None
-    return lambda image: cast(Image.Image, ImageCms.applyTransform(image, transform))
-
-
-def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:160]

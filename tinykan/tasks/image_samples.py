@@ -144,3 +144,8 @@ def turned(values: np.ndarray, orientation: int) -> np.ndarray:
 def mirrored(orientation: int) -> tuple[bool, bool]:
     """Whether the EXIF orientation turns x and y around, after it has exchanged them."""
     return orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error of another library's, in one line of bounded length."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:160]
