@@ -35,6 +35,9 @@ class Config(Options):
         None, "reduce or enlarge the longer side to N pixels first", minimum=2
     )
     color: bool = option(False, "fit red, green and blue instead of luminance")
+    white: float | None = option(
+        None, "sample value that is white (default: what the file's type says)", minimum=0
+    )
     between: bool = option(False, "train on points between pixels too, interpolated bilinearly")
 
     def settled(self, task: Task) -> dict[str, Any]:
@@ -45,7 +48,9 @@ def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
     say(devices.summary())
-    task = ImageTask(config.image, config.size, config.color, between=config.between)
+    task = ImageTask(
+        config.image, config.size, config.color, between=config.between, white=config.white
+    )
     image, (height, width, _) = task.image, task.image.shape
     model = network_for(task, config, config.seed)
     out = Run.open(f"runs/{Path(config.image).stem}-{config.model}", config, task, model)
@@ -72,15 +77,19 @@ def main(config: Config) -> None:
             frames.append(images.render(predict, *frame_size))
 
     history, problem = out.train(look=frame, frames=frames, log_every=log_every)
-    fitted = task.fitted(predict)
+    picture = out.folder / "reconstruction.png"
+    images.save_image(task.fitted(predict), picture)
+    # The scores are those of the file, as anyone can recompute them.
+    fitted = images.load_image(picture, color=config.color)
     scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, {scores['psnr']:.2f} dB"
-    images.save_image(fitted, out.folder / "reconstruction.png")
     if figures:
         figures.save_comparison(image, fitted, out.folder / "comparison.png", title)
         figures.save_loss(history, out.folder / "loss.png", title)
     save_animation(frames or [fitted], out.folder / "progress.gif")
-    summary = out.finish(history, scores, problem)
+    # The size is for scripts/render.py, which keeps the ratio of the sides.
+    size = {"width": width, "height": height}
+    summary = out.finish(history, {**scores, **size}, problem)
     print(summary_line(summary, scores_shown, out.folder))
 
 

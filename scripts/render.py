@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ class Config:
 
     model: str = option(MISSING, "model.safetensors of a run", positional=True)
     width: int = option(1024, "pixels", minimum=2)
-    height: int | None = option(None, "pixels (default: as many as the width)", minimum=2)
+    height: int | None = option(
+        None, "pixels (default: by the sides of the image that was fitted)", minimum=2
+    )
     chunk: int = option(65536, "points computed at a time", minimum=1)
     device: str | None = option(None, "tinygrad device (default: the best one here)")
     out: str | None = option(None, "image file (default: MODEL-WIDTHxHEIGHT.png)")
@@ -31,7 +34,8 @@ class Config:
 
 def main(config: Config) -> None:
     device.select(config.device)
-    path, width, height = Path(config.model), config.width, config.height or config.width
+    path, width = Path(config.model), config.width
+    height = config.height or height_for(path, width)
     if width * height > MAX_PIXELS:
         raise UserError(f"{width} x {height} pixels: at most {MAX_PIXELS} can be rendered")
     model = load(path)
@@ -55,6 +59,20 @@ def main(config: Config) -> None:
     except ValueError as error:  # a kind of file that Pillow does not know
         raise UserError(f"cannot write {out}: {error}") from None
     print(f"{width} x {height} pixels in {out}")
+
+
+def height_for(model: Path, width: int) -> int:
+    """The height that keeps the ratio of the sides of the fitted image, which the run's
+    `summary.json` beside the model records; as much as the width, and it is said, if none does."""
+    record = model.with_name("summary.json")
+    try:
+        summary = json.loads(record.read_text(encoding="utf-8"))
+        return max(2, round(width * summary["height"] / summary["width"]))
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
+        print(
+            f"{record} does not record the image's sides: rendering a square; --height N changes it"
+        )
+        return width
 
 
 if __name__ == "__main__":

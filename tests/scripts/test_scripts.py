@@ -51,7 +51,10 @@ def test_fit_image_writes_everything_and_the_model_alone_repeats_it(script, tmp_
 
     image = load_image(CAMERA, size=24)
     fitted = render(Predictor(load(out / "model.safetensors"), chunk=256), 24, 24)
-    assert metrics.psnr(fitted, image) == pytest.approx(summary["psnr"], abs=1e-6)
+    with Image.open(out / "reconstruction.png") as picture:
+        shown = np.asarray(picture)[..., None] / 127.5 - 1
+    assert metrics.psnr(shown, image) == pytest.approx(summary["psnr"], abs=1e-5)
+    assert np.abs(fitted - shown).max() < 1 / 255 + 1e-5  # half of 2 / 255
     with Image.open(out / "reconstruction.png") as picture:
         assert picture.size == (24, 24)
     with Image.open(out / "progress.gif") as animation:
@@ -113,6 +116,8 @@ def test_bad_images_end_in_one_line(script, tmp_path, kind):
         (["--basis", "BSpline(5, 9)"], 1, "order 9 must be a whole number from 1 to 5"),
         (["--steps", "5", "--warmup", "9"], 1, "warm-up of 9 steps"),
         (["--nonsense"], 2, "--nonsense"),
+        (["--size", 3_000_000_000], 1, "--size 3000000000: at most 268435456 pixels"),
+        (["--white", "0"], 1, "white 0.0 must be a finite number above 0"),
     ],
 )
 def test_bad_arguments_end_in_one_line(script, tmp_path, options, status, message):
@@ -171,6 +176,39 @@ def test_a_model_is_rendered_at_any_size(script, tmp_path):
     save(KAN([1, 1]), tmp_path / "curve.safetensors")
     result = script("render.py", tmp_path / "curve.safetensors")
     assert result.returncode == 1 and "maps 1 to 1" in result.stderr
+
+
+def test_a_render_keeps_the_ratio_of_the_images_sides(script, tmp_path):
+    Image.linear_gradient("L").resize((32, 21)).save(tmp_path / "image.png")
+    result = script("fit_image.py", tmp_path / "image.png", *TINY[2:], "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["width"], summary["height"]) == (32, 21)
+    model = tmp_path / "model.safetensors"
+    for options, size in ((("--width", 128), (128, 84)), (("--width", 64, "--height", 9), (64, 9))):
+        result = script("render.py", model, *options)
+        assert result.returncode == 0 and len(result.stdout.splitlines()) == 1, result.stderr
+        with Image.open(tmp_path / f"model-{size[0]}x{size[1]}.png") as picture:
+            assert picture.size == size
+    for text in ("", "[]", "{}", '{"width": 0, "height": 2}'):
+        (tmp_path / "summary.json").write_text(text)
+        result = script("render.py", model, "--width", 16)
+        assert result.returncode == 0, result.stderr
+        assert "does not record the image's sides: rendering a square" in result.stdout
+        assert (tmp_path / "model-16x16.png").exists()
+
+
+def test_white_is_an_option(script, tmp_path):
+    Image.fromarray(np.linspace(0, 255, 64, dtype=np.float32).reshape(8, 8)).save(
+        tmp_path / "f.tif"
+    )
+    options = [tmp_path / "f.tif", "--steps", 1, "--parameters", 307, "--depth", 1]
+    options += ["--model", "tanh", "--out", tmp_path / "out"]
+    result = script("fit_image.py", *options)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "63 of 64 values are outside 0 to 1 (from 0 to 255): --white X" in result.stderr
+    result = script("fit_image.py", *options, "--white", 255)
+    assert result.returncode == 0 and not result.stderr
 
 
 @pytest.mark.long

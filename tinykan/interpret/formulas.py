@@ -11,6 +11,7 @@ from tinykan.errors import UserError, lookup, need
 from tinykan.interpret.library import LIBRARY
 from tinykan.interpret.rounding import rounded
 from tinykan.interpret.symbolic import nonzero_edges, symbolic_edges
+from tinykan.interpret.symbolification import auto_symbolic  # noqa: F401  (its former place)
 from tinykan.layers import Layer
 from tinykan.networks import Network
 

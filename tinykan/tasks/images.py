@@ -1,4 +1,5 @@
-"""Images: reading any kind, sampling inside the compiled step, rendering in chunks, writing.
+"""Images: sampling inside the compiled step, rendering in chunks, writing. Files are read by
+`image_files`.
 
 An image is an array `[height, width, channels]` of float32 in [-1, 1], with 1 (luminance) or 3
 (RGB) channels. Coordinates are (x, y) in [-1, 1]: -1 is the center of the first column or row, 1
@@ -7,67 +8,21 @@ that of the last.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from tinygrad import Tensor, dtypes
 
-from tinykan.errors import UserError
+from tinykan.tasks.image_files import MAX_PIXELS, load_image
+from tinykan.tasks.image_samples import ImageError
 from tinykan.tasks.sampling import uniform
 
-MAX_PIXELS = 2**28  # more is taken for a decompression bomb; Pillow's own limit is a third of it
-
-
-class ImageError(UserError):
-    """A file that cannot be read as an image, or an image that cannot be used."""
-
-
-def load_image(path: str | Path, *, size: int | None = None, color: bool = False) -> np.ndarray:
-    """Reads `path`: any mode and bit depth that Pillow opens, the first frame of an animation,
-    turned upright by its EXIF tag, transparency laid over white.
-
-    `size` makes the longer side that many pixels (Lanczos). Raises ImageError for what is missing,
-    unreadable, truncated, smaller than 2 x 2 pixels or larger than MAX_PIXELS.
-    """
-    pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                file.load()
-                upright = ImageOps.exif_transpose(file)
-                channels = _channels(upright, color)
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path}: too large an image ({error})") from None
-    except ImageError:
-        raise
-    except MemoryError:
-        raise ImageError(f"{path}: not enough memory for this image") from None
-    except Exception as error:  # Pillow's decoders fail on broken files in every way there is
-        raise ImageError(f"{path}: not a readable image ({_one_line(error)})") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = pillows_limit
-    if size is not None:
-        channels = [_resized(channel, size) for channel in channels]
-    width, height = channels[0].size
-    image = np.empty((height, width, len(channels)), dtype=np.float32)
-    for index, channel in enumerate(channels):
-        image[..., index] = np.asarray(channel)
-    if min(image.shape[:2]) < 2:
-        raise ImageError(
-            f"{path}: {image.shape[1]} x {image.shape[0]} pixels; at least 2 x 2 are needed"
-        )
-    if not np.isfinite(image).all():
-        raise ImageError(f"{path}: the image holds values that are not finite")
-    np.clip(image, 0, 1, out=image)  # in place, as below: images may be large
-    image *= 2
-    image -= 1
-    return image
+__all__ = [
+    "MAX_PIXELS", "ImageError", "bicubic", "coordinates", "from_bytes", "interpolate", "load_image",
+    "pixel_sampler", "render", "render_rows", "save_image", "to_bytes", "to_pillow",
+]  # fmt: skip
 
 
 def save_image(image: np.ndarray, path: str | Path) -> None:
@@ -169,38 +124,5 @@ def render(predict: Callable[[np.ndarray], np.ndarray], width: int, height: int)
     return np.concatenate(list(render_rows(predict, width, height))).reshape(height, width, -1)
 
 
-def _channels(image: Image.Image, color: bool) -> list[Image.Image]:
-    """The channels as float images with values in [0, 1]."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float32)
-        gray = Image.fromarray(values / np.float32(_full_scale(image.mode, values)))
-        return [gray] * 3 if color else [gray]
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(background, image)
-    image = image.convert("RGB" if color else "L") if image.mode != "L" or color else image
-    return [Image.fromarray(np.divide(np.asarray(c), 255, dtype=np.float32)) for c in image.split()]
-
-
-def _full_scale(mode: str, values: np.ndarray) -> float:
-    """What counts as white: modes I and F do not say, so the smallest usual range that fits."""
-    if mode.startswith("I;16"):
-        return 65535.0
-    highest = float(values.max(initial=0))
-    return next((scale for scale in (1.0, 255.0, 65535.0) if highest <= scale), highest)
-
-
-def _resized(channel: Image.Image, size: int) -> Image.Image:
-    width, height = channel.size
-    scale = size / max(width, height)
-    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return channel if shape == channel.size else channel.resize(shape, Image.Resampling.LANCZOS)
-
-
 def _axis(index: np.ndarray, count: int) -> np.ndarray:
     return index * (2 / (count - 1)) - 1 if count > 1 else np.zeros(index.shape)
-
-
-def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:160]

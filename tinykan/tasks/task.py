@@ -81,13 +81,15 @@ class Task:
 @dataclass(frozen=True)
 class ImageTask(Task):
     """An image as a function of its pixels' coordinates. `held_out` trains on every second pixel in
-    x and y, and scores the others; `between` trains on points between pixels too."""
+    x and y, and scores the others; `between` trains on points between pixels too. `white` is the
+    value of white in the file, where it is not what the file says."""
 
     path: str = CAMERA
     size: int | None = None
     color: bool = False
     held_out: bool = False
     between: bool = False
+    white: float | None = None
     in_features = 2
     score = "psnr"
     milestone = "seconds_to_30_db"
@@ -99,7 +101,7 @@ class ImageTask(Task):
     @cached_property
     def image(self) -> np.ndarray:
         """`[height, width, channels]` in [-1, 1]."""
-        return images.load_image(self.path, size=self.size, color=self.color)
+        return images.load_image(self.path, size=self.size, color=self.color, white=self.white)
 
     @property
     def out_features(self) -> int:  # type: ignore[override]
