@@ -31,6 +31,7 @@ from tinykan import (
 )
 from tinykan.activations import ACTIVATIONS
 from tinykan.initializers import INITIALIZERS
+from tinykan.kernels.launch import runs_on_threads, runs_on_work_groups
 from tinykan.tensors import learnable
 
 
@@ -242,4 +243,33 @@ def test_bases_and_layers_refuse_odd_arguments_in_one_line(first, second):
 def test_wrong_inputs_are_refused_in_one_line(x):
     with pytest.raises(UserError) as error:
         KAN([2, 3, 1])(x)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("basis", [BSpline(5, 3), Linear(), *DENSE_BASES], ids=repr)
+def test_second_derivatives_of_plain_tensors_are_right(basis):
+    """Also in float32, whose exponential is made of bits."""
+    layer = KANLayer(2, 3, basis, kernels="reference", rng=np.random.default_rng(0))
+    at, h = np.random.default_rng(1).uniform(-0.9, 0.9, (20, 2)), 1e-3
+
+    def slope(points: np.ndarray) -> tuple[Tensor, Tensor]:
+        x = Tensor(points.astype(np.float32))
+        return x, layer(x).sum().gradient(x)[0]
+
+    x, first = slope(at)
+    second = first.sum().gradient(x)[0].numpy()
+    differences = (slope(at + h)[1].numpy() - slope(at - h)[1].numpy()) / (2 * h)
+    # Rounding of float32 over the step, and what the step passes over at knots.
+    size = np.abs(differences).max()
+    np.testing.assert_allclose(second, differences, atol=2e-3 * max(size, 1) + 0.02 * size)
+    assert size > 0.05
+
+
+@pytest.mark.parametrize("basis", [BSpline(5, 3), Polynomial(2), RBF(4)], ids=repr)
+def test_second_derivatives_of_kernels_are_refused(basis):
+    layer, x = KANLayer(2, 3, basis), Tensor.uniform(8, 2)
+    if not (runs_on_threads(x) or runs_on_work_groups(x)):
+        pytest.skip("plain path only")
+    with pytest.raises(UserError, match="second derivatives") as error:
+        layer(x).sum().gradient(x)[0].sum().gradient(x)[0].realize()
     assert "\n" not in str(error.value)

@@ -122,6 +122,8 @@ def test_layer_norm_of_equal_features_and_of_one():
         (lambda: KAN([3]), "at least an input and an output"),
         (lambda: KAN([3, 2, 1], [BSpline(5, 3)]), "1 bases for 2 layers"),
         (lambda: KAN([2, 1])(Tensor.zeros(3, 5)), "must be 2"),
+        (lambda: KAN([2, 1], "bspline"), "basis 'bspline': a Basis is needed"),
+        (lambda: KAN([2, 1])(np.zeros((3, 2))), "numpy.ndarray: a Tensor is needed; Predictor"),
         (lambda: KAN([3, 1], encoding=Sines(2, 8)), "gives 16 features"),
         (lambda: MLP([2, 1], activation="swish"), "unknown activation 'swish'; choose from"),
         (lambda: KAN([2, 1], norm="batch"), "unknown norm 'batch'; choose from layer"),

@@ -18,7 +18,7 @@ ALLOWED = {
     "__init__": {"core", "variants", "interpret", "tasks", "runs"},
     "kernels": {"core"},
     "variants": {"core"},
-    "fitting": {"core"},
+    "fitting": {"core", "tasks"},
     "interpret": {"core", "fitting", "tasks"},
     "interop": {"core", "interpret"},
     "tasks": {"core"},

@@ -140,8 +140,11 @@ def test_knots_and_points_of_any_kind_are_fitted(order):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: update_grid(KANLayer(1, 1), [[np.nan]]), "samples must be finite"),
-        (lambda: update_grid(KANLayer(1, 1), [[0.0, 1.0]]), "samples of 2 inputs for a layer of 1"),
+        (lambda: update_grid(KANLayer(1, 1), [[np.nan]]), "samples hold nan in row 0"),
+        (
+            lambda: update_grid(KANLayer(1, 1), [[0.0, 1.0]]),
+            "shape (1, 2): the last dimension must be 1",
+        ),
         (lambda: update_grid(KANLayer(1, 1), np.zeros((0, 1))), "samples of shape"),
         (lambda: update_grid(KANLayer(1, 1, Polynomial(2)), [[0.0]]), "has no grid"),
         (lambda: knots_from_samples(np.ones((3, 1)), 4, 3, grid_eps=2), "grid_eps 2 must lie"),

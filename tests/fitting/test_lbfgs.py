@@ -10,7 +10,7 @@ from tests.helpers import float64, needs_float64
 from tinykan import KAN, MLP, BSpline, DivergenceError, UserError, batches, fit
 from tinykan.fitting.grids import knot_vectors
 from tinykan.fitting.least_squares import b_splines
-from tinykan.fitting.moving_grids import MARGIN
+from tinykan.fitting.moving_grids import FIRST_MARGIN
 from tinykan.tensors import learnable
 from tinykan.training import Training
 
@@ -95,7 +95,7 @@ def test_grids_move_before_and_between():
     history = fit(model, batches(x, np.sin(3 * X)), lbfgs=120, grid_updates=2, **options)
     assert history.outside[0] == 0 and history.losses[-1] < 1e-3
     low, high = model.layers[0].basis.knots.numpy()[0, [3, 9]]
-    beyond = MARGIN * np.ptp(x)
+    beyond = FIRST_MARGIN * np.ptp(x)
     np.testing.assert_allclose((low, high), (x.min() - beyond, x.max() + beyond), rtol=1e-5)
 
 

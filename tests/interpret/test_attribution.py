@@ -367,14 +367,20 @@ def test_weights_keep_their_type():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((0, 2)), r"samples of shape \(0, 2\) must be \[n, 2\], n at least 2"),
-        (np.zeros((1, 2)), r"samples of shape \(1, 2\) must be \[n, 2\], n at least 2"),
-        (np.zeros((4, 3)), r"samples of shape \(4, 3\) must be \[n, 2\], n at least 2"),
-        (np.zeros(4), r"samples of shape \(4,\) must be \[n, 2\], n at least 2"),
-        (np.array([[0, 0], [np.nan, 0]]), "samples hold nan in row 1: not finite"),
-        (np.array([[0, np.inf], [0, 0]]), "samples hold inf in row 0: not finite"),
-        ("points", "samples of type str must be an array of numbers"),
-        ([[1, 2], [3]], "samples of type list must be an array of numbers"),
+        (np.zeros((0, 2)), r"samples of shape \(0, 2\): there must be at least one row and column"),
+        (np.zeros((1, 2)), r"samples of shape \(1, 2\): at least 2 rows are needed"),
+        (np.zeros((4, 3)), r"samples of shape \(4, 3\): the last dimension must be 2"),
+        (np.zeros(4), r"samples of shape \(4,\): \[n, 2\] is needed"),
+        (
+            np.array([[0, 0], [np.nan, 0]]),
+            "samples hold nan in row 1, column 0: .*finite.*",
+        ),
+        (
+            np.array([[0, np.inf], [0, 0]]),
+            "samples hold inf in row 0, column 1: .*finite.*",
+        ),
+        ("points", "samples of type str: an array of numbers is needed"),
+        ([[1, 2], [3]], "samples cannot be made an array of numbers .*"),
     ],
 )
 def test_what_are_no_samples_is_one_line(x, message):

@@ -224,7 +224,7 @@ ONE_EDGE = lambda: fix_symbolic(KAN([1, 1]), 0, 0, 0, "sin", (1.0, 0.0, 1.0, 0.0
         ),
         (
             lambda: auto_symbolic(KAN([2, 1]), np.ones((9, 3))),
-            r"finite numbers \[n, 2\] are needed",
+            r"samples of shape \(9, 3\): the last dimension must be 2",
         ),
         (lambda: suggest_symbolic(KAN([1, 1]), np.ones((0, 1)), 0, 0, 0), "samples of shape"),
         (

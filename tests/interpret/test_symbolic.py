@@ -18,7 +18,7 @@ from tinykan import (
     load,
     save,
 )
-from tinykan.fitting.moving_grids import MARGIN
+from tinykan.fitting.moving_grids import FIRST_MARGIN
 from tinykan.interpret import attribution, edge_count, prune
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.interpret.symbolification import fix_symbolic
@@ -96,4 +96,4 @@ def test_grids_move_beside_symbolic_edges():
     history = fit(model, batches(x, y), steps=0, lbfgs=60, grid_updates=2, progress=False)
     assert history.losses[-1] < 1e-4  # of targets whose variance is above 2
     low = model.layers[0].layer.basis.knots.numpy()[0, 3]
-    assert low == pytest.approx(x[:, 0].min() - MARGIN * np.ptp(x[:, 0]), rel=1e-5)
+    assert low == pytest.approx(x[:, 0].min() - FIRST_MARGIN * np.ptp(x[:, 0]), rel=1e-5)

@@ -11,6 +11,7 @@ from tinygrad import Context, Tensor, dtypes
 from tinykan import (
     MLP,
     Predictor,
+    UserError,
     load_image,
     pixel_sampler,
     render,
@@ -102,3 +103,35 @@ def test_bicubic_enlargement_is_exact_on_quadratics(shape):
     assert enlarged.shape == image.shape
     np.testing.assert_allclose(enlarged[2:-4, 2:-4], image[2:-4, 2:-4], atol=1e-12)
     np.testing.assert_array_equal(enlarged[::2, ::2], image[::2, ::2])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 5, 2), np.float32), r"shape \(4, 5, 2\)"),
+        (np.zeros((4, 5, 3, 1), np.float32), r"shape \(4, 5, 3, 1\)"),
+        (np.zeros((0, 5, 1), np.float32), r"shape \(0, 5, 1\)"),
+        (np.zeros(5, np.float32), r"shape \(5,\)"),
+        (np.zeros((4, 5, 3), np.uint8), "type uint8: floats in"),
+    ],
+)
+def test_what_is_no_image_is_refused(tmp_path, image, message):
+    for use in (lambda: pixel_sampler(image, 4, 0), lambda: save_image(image, tmp_path / "a.png")):
+        with pytest.raises(UserError, match=message):
+            use()
+
+
+def test_an_image_of_two_dimensions_has_one_channel(tmp_path):
+    flat = gray(RAMP)[..., 0].astype(np.float64)
+    x, y = pixel_sampler(flat, 8, 0)(at(0))
+    assert x.shape == (8, 2) and y.shape == (8, 1) and y.dtype == dtypes.float32
+    save_image(flat, tmp_path / "a.png")
+    np.testing.assert_allclose(load_image(tmp_path / "a.png"), gray(RAMP), atol=1e-6)
+    with pytest.raises(UserError, match="finite"):
+        pixel_sampler(np.full((3, 3), np.nan), 4, 0)
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, -1), (4.5, 4)])
+def test_sizes_are_whole_numbers(size):
+    with pytest.raises(UserError, match="must be a whole number"):
+        render(lambda points: points[:, :1], *size)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from tinykan import UserError
 from tinykan.tasks import metrics
 
 
@@ -47,3 +48,10 @@ def test_metrics_do_not_depend_on_the_bands(monkeypatch):
 def test_ssim_of_equal_images_of_any_size_is_one(shape):
     image = np.random.default_rng(0).uniform(-1, 1, shape)
     assert metrics.ssim(image, image) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("score", [metrics.mse, metrics.psnr, metrics.ssim])
+@pytest.mark.parametrize("shape", [(12, 12), (12, 12, 3), (1, 12, 1), (12, 13, 1)])
+def test_scores_of_different_shapes_are_refused(score, shape):
+    with pytest.raises(UserError, match=r"target of shape \(12, 12, 1\)"):
+        score(np.zeros(shape), np.zeros((12, 12, 1)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tinygrad import Tensor, dtypes
 
-from tinykan import UserError, batches
+from tinykan import KAN, UserError, batches, fit
 from tinykan.tasks.sampling import uniform
 
 X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
@@ -52,3 +52,42 @@ def test_nan_in_the_data_is_named(where):
 def test_inputs_and_targets_must_be_as_many():
     with pytest.raises(UserError, match="2 inputs and 3 targets"):
         batches(X[:2], Y[:3])
+
+
+@pytest.mark.parametrize("batch", [None, 16])
+def test_a_column_is_the_same_in_one_dimension_and_in_two(batch):
+    losses = []
+    for inputs, targets in ((X, Y), (X[:, 0], Y[:, 0]), (X[:, 0].tolist(), Y[:, 0].tolist())):
+        model = KAN([1, 2, 1], seed=0)
+        losses.append(fit(model, batches(inputs, targets, batch), steps=40, progress=False).losses)
+    assert losses[0] == losses[1] == losses[2]
+    assert losses[0][-1] < 0.5 * Y.var()  # not the mean alone, which broadcasting would fit
+
+
+def test_labels_are_for_cross_entropies_and_numbers_for_one_output():
+    labels = (X[:, 0] > 0.2).astype(int)
+    for loss in (Tensor.sparse_categorical_crossentropy, Tensor.cross_entropy):
+        model = KAN([1, 2], seed=0)
+        fit(model, batches(X, labels), steps=80, learning_rate=0.1, loss=loss, progress=False)
+        assert (model(Tensor(X)).numpy().argmax(1) == labels).mean() > 0.9
+    one, other = KAN([1, 1], seed=0), KAN([1, 1], seed=0)
+    first = fit(one, batches(X, labels), steps=10, progress=False).losses
+    assert first == fit(other, batches(X, labels.astype(float)), steps=10, progress=False).losses
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "message"),
+    [
+        (2, Y[:, 0], r"targets of shape \(64, 1\) for predictions of shape \(64, 2\)"),
+        (1, np.c_[Y, Y], r"targets of shape \(64, 2\) for predictions of shape \(64, 1\)"),
+        (2, np.arange(64), "class labels need a loss of their own"),
+    ],
+)
+def test_predictions_and_targets_of_different_shapes_never_meet(outputs, targets, message):
+    with pytest.raises(UserError, match=message):
+        fit(KAN([1, outputs]), batches(X, targets), steps=2, progress=False)
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(UserError, match="batch 0"):
+        batches(X, Y, batch=0)

@@ -185,7 +185,7 @@ def test_names_are_what_a_formula_can_have(tmp_path, names, safe):
         ("a;b;y\n1,5;2;3\n4;5.5;6\n", "a decimal comma ('1,5' in row 2, column 'a') and a decimal"),
         ("a;b;y\n1,234;5;6\n7;2,345;9\n", "a thousands separator or a decimal comma in '1,234'"),
         ("a;b;y\n1,234,567;5;6\n7;2,345;9\n", "a thousands separator"),
-        ("a,b,y\n1,2,3\n4,5,3\n", "the target y is 3 in every row: nothing"),
+        ("a,b,y\n1,2,3\n4,5,3\n", "the target y is 3 in every row; there is no formula"),
         ("a,b,y\n1,2,3\n1,2,4\n", "every input is constant: a, b"),
         ('a,b,y\n1,"2,3\n4,5,6\n', "not a readable table of numbers (row 3"),
         (b"a,b,y\n1,2\0,3\n", "a binary file"),

@@ -3,14 +3,16 @@ them by least squares. Computed in float64 on the host, whatever the model's typ
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from tinygrad import Tensor
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, check_integer
 from tinykan.fitting.least_squares import least_squares, spline_values
 from tinykan.layers import KANLayer
 from tinykan.networks import Network
+from tinykan.tasks.arrays import as_rows
 from tinykan.tensors import like, overwrite
 
 MIN_WIDTH = 1e-6  # of an input's range, relative to its magnitude (or 1): below it is constant
@@ -22,7 +24,7 @@ MIN_GRID_POINTS = 48  # at which the change of a function is measured
 
 
 def knots_from_samples(
-    samples: np.ndarray,
+    samples: Any,
     intervals: int,
     order: int,
     *,
@@ -39,7 +41,7 @@ def knots_from_samples(
 
     Raises UserError if the samples are not finite, or an option is out of its range.
     """
-    samples = _checked_samples(samples)
+    samples = as_rows(samples, name="samples")
     if not 0 <= grid_eps <= 1:
         raise UserError(f"grid_eps {grid_eps} must lie between 0, adaptive, and 1, uniform")
     if not margin >= 0:
@@ -80,7 +82,7 @@ def knot_vectors(basis: BSpline, in_features: int) -> np.ndarray:
 
 def update_grid(
     layer: KANLayer,
-    samples: np.ndarray | Tensor,
+    samples: Any,
     *,
     grid_eps: float = 0.02,
     margin: float = 0.01,
@@ -93,9 +95,8 @@ def update_grid(
     Explicit knots of the right shape are updated in place, so that compiled steps go on using them.
     Raises UserError for samples that are not finite numbers `[n, in]`, and a layer without a grid.
     """
-    samples, basis = _checked_samples(samples), splines_of(layer)
-    if samples.shape[1] != layer.in_features:
-        raise UserError(f"samples of {samples.shape[1]} inputs for a layer of {layer.in_features}")
+    basis = splines_of(layer)
+    samples = as_rows(samples, layer.in_features, name="samples")
     knots = knots_from_samples(
         samples, basis.intervals, basis.order, grid_eps=grid_eps, margin=margin
     )
@@ -192,16 +193,6 @@ def _grid_points(grid: np.ndarray, order: int) -> np.ndarray:
     each = max(3, -(-MIN_GRID_POINTS // intervals), 2 + -(-2 * order // intervals))
     at = np.linspace(0, intervals, each * intervals + 1)
     return np.stack([np.interp(at, np.arange(intervals + 1), row) for row in grid])
-
-
-def _checked_samples(samples: np.ndarray | Tensor) -> np.ndarray:
-    values = samples.numpy() if isinstance(samples, Tensor) else np.asarray(samples)
-    values = values.astype(np.float64)
-    if values.ndim != 2 or len(values) == 0:
-        raise UserError(f"samples of shape {values.shape}: [n, in], some of them, are needed")
-    if not np.isfinite(values).all():
-        raise UserError("samples must be finite numbers")
-    return values
 
 
 def splines_of(layer: KANLayer) -> BSpline:

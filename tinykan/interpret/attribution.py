@@ -10,6 +10,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError
 from tinykan.networks import Network
+from tinykan.tasks.arrays import as_rows
 from tinykan.tensors import learnable
 
 
@@ -47,17 +48,9 @@ def attribution(
 
 def checked_samples(model: Network, x: np.ndarray) -> Tensor:
     """`x` `[n, in]` in the type and on the device of the model's weights, or a UserError."""
-    try:
-        values = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"samples of type {type(x).__name__} must be an array of numbers") from None
-    if values.ndim != 2 or values.shape[1] != model.in_features or len(values) < 2:
-        raise UserError(
-            f"samples of shape {values.shape} must be [n, {model.in_features}], n at least 2"
-        )
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        raise UserError(f"samples hold {values[tuple(bad[0])]} in row {bad[0][0]}: not finite")
+    values = as_rows(x, model.in_features, name="samples")
+    if len(values) < 2:
+        raise UserError(f"samples of shape {values.shape}: at least 2 rows are needed")
     weight = learnable(model)[0]
     return Tensor(values, dtype=weight.dtype).to(weight.device).realize()
 

@@ -27,6 +27,7 @@ from tinykan.interpret.symbolic import (
 )
 from tinykan.layers import KANLayer, Layer
 from tinykan.networks import Network
+from tinykan.tasks.arrays import as_rows
 from tinykan.tensors import learnable
 
 MAX_SAMPLES = 4096  # of the rows of x
@@ -171,11 +172,7 @@ def _existing(model: Network, layer: int, i: int, o: int) -> None:
 
 
 def _samples(model: Network, x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x)
-    if x.ndim != 2 or x.shape[1] != model.in_features or not len(x) or not np.isfinite(x).all():
-        raise UserError(
-            f"samples of shape {x.shape}: finite numbers [n, {model.in_features}] are needed"
-        )
+    x = as_rows(x, model.in_features, name="samples")
     return x[:: -(-len(x) // MAX_SAMPLES)]
 
 

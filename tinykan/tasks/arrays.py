@@ -64,6 +64,8 @@ def in_float32(rows: np.ndarray, *, name: str) -> np.ndarray:
 
 
 def _array(values: Any, name: str) -> np.ndarray:
+    if values is None or isinstance(values, str | bytes | dict | set):
+        raise UserError(f"{name} of type {type(values).__name__}: an array of numbers is needed")
     if hasattr(values, "detach"):  # a Tensor of PyTorch, or of tinygrad
         values = values.detach()
         values = values.cpu() if hasattr(values, "cpu") else values

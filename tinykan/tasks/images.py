@@ -10,24 +10,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tinygrad import Tensor, dtypes
 
+from tinykan.errors import UserError, check_integer
 from tinykan.tasks.image_files import MAX_PIXELS, load_image
 from tinykan.tasks.image_samples import ImageError
 from tinykan.tasks.sampling import uniform
 
 __all__ = [
-    "MAX_PIXELS", "ImageError", "bicubic", "coordinates", "from_bytes", "interpolate", "load_image",
-    "pixel_sampler", "render", "render_rows", "save_image", "to_bytes", "to_pillow",
+    "MAX_PIXELS", "ImageError", "as_image", "bicubic", "coordinates", "from_bytes", "interpolate",
+    "load_image", "pixel_sampler", "render", "render_rows", "save_image", "to_bytes", "to_pillow",
 ]  # fmt: skip
 
 
+def as_image(image: Any) -> np.ndarray:
+    """An image of the user's own as `[height, width, channels]`: an array of floats of that shape,
+    with 1 or 3 channels, or `[height, width]`. Raises UserError for others, integers among them,
+    whose scale is not said."""
+    values = np.asarray(image)
+    pixels = values[..., None] if values.ndim == 2 else values
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        shapes = "[height, width] or [height, width, 1 or 3]"
+        raise UserError(f"an image of shape {values.shape}: {shapes} is needed")
+    if values.dtype.kind != "f":
+        raise UserError(f"an image of type {values.dtype}: floats in [-1, 1] are needed")
+    return pixels
+
+
 def save_image(image: np.ndarray, path: str | Path) -> None:
-    """Writes `[height, width, channels]` in [-1, 1] as an 8-bit file of the kind `path` names."""
-    to_pillow(image).save(path)
+    """Writes `[height, width, channels]` in [-1, 1] as an 8-bit file of the kind `path` names.
+    Raises UserError as `as_image`."""
+    to_pillow(as_image(image)).save(path)
 
 
 def to_pillow(image: np.ndarray) -> Image.Image:
@@ -56,12 +73,17 @@ def pixel_sampler(
     random points with replacement: coordinates `[batch, 2]` and values `[batch, channels]`.
 
     The points are pixel centers, of every pixel or every second (third, ...) in x and y from the
-    first; `between` draws them anywhere between these and interpolates bilinearly.
+    first; `between` draws them anywhere between these and interpolates bilinearly. Raises UserError
+    as `as_image`, and for values that are not finite.
     """
+    image = as_image(image)
+    check_integer("batch", batch, 1)
+    if min(image.shape[:2]) < 2 or not np.isfinite(image).all():
+        raise UserError(f"an image of shape {image.shape}: at least 2 x 2 finite values are needed")
     whole = image.shape[1::-1]
     image = image[::every, ::every]
     height, width, channels = image.shape
-    pixels = Tensor(image.reshape(-1, channels)).realize()
+    pixels = Tensor(image.astype(np.float32).reshape(-1, channels)).realize()
     extent = Tensor([width - 1.0, height - 1.0], dtype=dtypes.float32).realize()
     # In the coordinates of the whole image, whose last pixel may lie beyond the last one used.
     scale = Tensor([2 * every / (w - 1) for w in whole], dtype=dtypes.float32).realize()
@@ -120,7 +142,10 @@ def render_rows(
 
 
 def render(predict: Callable[[np.ndarray], np.ndarray], width: int, height: int) -> np.ndarray:
-    """The same as one array `[height, width, channels]`."""
+    """The same as one array `[height, width, channels]`. Raises UserError for sizes that are not
+    whole numbers of 1 or more."""
+    check_integer("width", width, 1)
+    check_integer("height", height, 1)
     return np.concatenate(list(render_rows(predict, width, height))).reshape(height, width, -1)
 
 

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tinykan.errors import UserError
+
 ROWS = 256  # of an image at a time: what is computed on the way takes several times its memory
 
 
 def mse(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Mean squared error, in float64."""
+    """Mean squared error, in float64. Raises UserError for different shapes."""
+    _check_shapes(prediction, target)
     total = sum(
         float(np.sum((prediction[rows].astype(np.float64) - target[rows]) ** 2))
         for rows in _bands(len(target))
@@ -29,6 +32,7 @@ def ssim(prediction: np.ndarray, target: np.ndarray) -> float:
     """Structural similarity (Wang et al. 2004), Gaussian window of sigma 1.5 and radius 5, averaged
     over pixels whose window lies inside the image, and over channels, of images scaled to [0, 1]:
     from -1 to 1, which is equality."""
+    _check_shapes(prediction, target)
     radius = min(5, (min(target.shape[:2]) - 1) // 2)
     window = np.exp(-0.5 * (np.arange(-radius, radius + 1) / 1.5) ** 2)
     window /= window.sum()
@@ -53,6 +57,12 @@ def ssim(prediction: np.ndarray, target: np.ndarray) -> float:
         values = similarity(*pair)
         total, count = total + float(values.sum()), count + values.size
     return total / count
+
+
+def _check_shapes(prediction: np.ndarray, target: np.ndarray) -> None:
+    if prediction.shape != target.shape or target.size == 0:
+        shapes = f"a prediction of shape {prediction.shape}, a target of shape {target.shape}"
+        raise UserError(f"{shapes}: both must be of one shape, and not empty")
 
 
 def _bands(height: int, overlap: int = 0) -> Iterator[slice]:

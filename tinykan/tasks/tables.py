@@ -102,7 +102,7 @@ def read_table(path: str | Path, target: str | None = None) -> DataTable:
         raise UserError(f"{path}: {len(values)} row of numbers; at least 2 are needed")
     if (y == y[0]).all():
         raise UserError(
-            f"{path}: the target {safe[chosen]} is {y[0, 0]:g} in every row: nothing is to be found"
+            f"{path}: the target {safe[chosen]} is {y[0, 0]:g} in every row; there is no formula"
         )
     varied = (x != x[0]).any(axis=0)
     if not varied.all():
