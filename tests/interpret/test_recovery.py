@@ -59,18 +59,18 @@ def test_what_has_no_formula_here_ends_with_what_fits_best(script, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,c\n1,2\n", "not a readable CSV file|3 names"),
-        ("a,b,c\n1,2,x\n", "not a readable CSV file of numbers"),
-        ("a\n1\n2\n", "at least 2 columns"),
-        ("a,b\n1,2\n1,2\n", "the targets are constant"),
-        ("a,b\n1,nan\n1,2\n", "finite"),
+        ("a,b,c\n1,2\n", "row 2 has 2 values for 3 columns"),
+        ("a,b,c\n1,2,x\n", "'x' in row 2, column 'c' is not a number"),
+        ("a\n1\n2\n", "one column"),
+        ("a,b\n1,2\n2,2\n", "the target b is 2 in every row"),
+        ("a,b\n1,nan\n1,2\n", "a value is missing"),
     ],
 )
 def test_what_is_no_data_is_one_line(script, tmp_path, text, message):
     (tmp_path / "data.csv").write_text(text)
     result = script("recover_formula.py", "--data", tmp_path / "data.csv", "--out", tmp_path)
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
-    assert any(part in result.stderr for part in message.split("|"))
+    assert message in result.stderr
 
 
 def test_constant_targets_have_no_formula():
