@@ -157,7 +157,7 @@ def test_the_files_hold_what_was_done(script, tmp_path):
         config = json.loads((tmp_path / "runs" / name / "config.json").read_text())
         summary = json.loads((tmp_path / "runs" / name / "summary.json").read_text())
         assert None not in config.values() and None not in summary["config"].values()
-        assert {**summary["config"], "data": summary["data"]} == config
+        assert summary["config"] == config and config["data"] == summary["data"]
         assert config["image"] == "photo.png" and config["size"] == 12
         assert config["encoding"] == "octaves(channels=8)" and config["activation"] == "tanh"
         assert config["device"] == summary["device"] and config["out"] == f"runs/{name}"

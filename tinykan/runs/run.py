@@ -49,6 +49,7 @@ class Run:
         self.config = {
             **resolved(options, task, model),
             "task": repr(task),
+            "data": self.data,
             "device": device.describe()["device"],
             "out": str(folder),
         }
@@ -74,7 +75,7 @@ class Run:
             try:
                 self._look_for_earlier()
                 if not self.finished:
-                    self._files.write_json(CONFIG, {**self.config, "data": self.data})
+                    self._files.write_json(CONFIG, self.config)
                     self._files.write_lines(METRICS, self.metrics)
             except BaseException:
                 self._files.release()

@@ -1,18 +1,19 @@
 """Tasks: the data that networks are trained on, and their scores. Images, functions of one or two
 variables, and slices of an image, each as a `Task` with a sampler, a target and scores; the
-benchmark tasks by name; image files, metrics, and prediction on NumPy arrays."""
+benchmark tasks by name; image files, tables of numbers, metrics, and prediction on NumPy arrays."""
 
 from tinykan.tasks.benchmarks import BENCHMARKS
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.slices import SlicesTask
+from tinykan.tasks.tables import DataTable, read_table
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS, TargetFunction, half_moons
 from tinykan.tasks.task import FunctionTask, ImageTask, Task
 
 # fmt: off
 __all__ = [
-    "BENCHMARKS", "TARGET_FUNCTIONS", "FunctionTask", "ImageError", "ImageTask", "Predictor",
-    "SlicesTask", "TargetFunction", "Task", "half_moons", "load_image", "pixel_sampler", "render",
-    "save_image",
+    "BENCHMARKS", "TARGET_FUNCTIONS", "DataTable", "FunctionTask", "ImageError", "ImageTask",
+    "Predictor", "SlicesTask", "TargetFunction", "Task", "half_moons", "load_image",
+    "pixel_sampler", "read_table", "render", "save_image",
 ]
 # fmt: on
