@@ -18,7 +18,7 @@ ALLOWED = {
     "__init__": {"core", "variants", "interpret", "tasks", "runs"},
     "kernels": {"core"},
     "variants": {"core"},
-    "fitting": {"core", "tasks"},
+    "fitting": {"core"},
     "interpret": {"core", "fitting", "tasks"},
     "interop": {"core", "interpret"},
     "tasks": {"core"},

@@ -140,10 +140,10 @@ def test_knots_and_points_of_any_kind_are_fitted(order):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: update_grid(KANLayer(1, 1), [[np.nan]]), "samples hold nan in row 0"),
+        (lambda: update_grid(KANLayer(1, 1), [[np.nan]]), "samples must be finite"),
         (
             lambda: update_grid(KANLayer(1, 1), [[0.0, 1.0]]),
-            "shape (1, 2): the last dimension must be 1",
+            "shape (1, 2): [n, 1] is needed",
         ),
         (lambda: update_grid(KANLayer(1, 1), np.zeros((0, 1))), "samples of shape"),
         (lambda: update_grid(KANLayer(1, 1, Polynomial(2)), [[0.0]]), "has no grid"),

@@ -6,13 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from tinygrad import Tensor
 
 from tinykan.basis import BSpline
 from tinykan.errors import UserError, check_integer
 from tinykan.fitting.least_squares import least_squares, spline_values
 from tinykan.layers import KANLayer
 from tinykan.networks import Network
-from tinykan.tasks.arrays import as_rows
 from tinykan.tensors import like, overwrite
 
 MIN_WIDTH = 1e-6  # of an input's range, relative to its magnitude (or 1): below it is constant
@@ -41,7 +41,7 @@ def knots_from_samples(
 
     Raises UserError if the samples are not finite, or an option is out of its range.
     """
-    samples = as_rows(samples, name="samples")
+    samples = _checked_samples(samples)
     if not 0 <= grid_eps <= 1:
         raise UserError(f"grid_eps {grid_eps} must lie between 0, adaptive, and 1, uniform")
     if not margin >= 0:
@@ -96,7 +96,7 @@ def update_grid(
     Raises UserError for samples that are not finite numbers `[n, in]`, and a layer without a grid.
     """
     basis = splines_of(layer)
-    samples = as_rows(samples, layer.in_features, name="samples")
+    samples = _checked_samples(samples, layer.in_features)
     knots = knots_from_samples(
         samples, basis.intervals, basis.order, grid_eps=grid_eps, margin=margin
     )
@@ -193,6 +193,21 @@ def _grid_points(grid: np.ndarray, order: int) -> np.ndarray:
     each = max(3, -(-MIN_GRID_POINTS // intervals), 2 + -(-2 * order // intervals))
     at = np.linspace(0, intervals, each * intervals + 1)
     return np.stack([np.interp(at, np.arange(intervals + 1), row) for row in grid])
+
+
+def _checked_samples(samples: Any, in_features: int | None = None) -> np.ndarray:
+    """Samples `[n, in_features]` in float64, from an array or a Tensor, or a UserError."""
+    values = samples.numpy() if isinstance(samples, Tensor) else np.asarray(samples)
+    needed = f"[n, {in_features or 'in'}]"
+    if values.ndim != 2 or 0 in values.shape or in_features not in (None, values.shape[1]):
+        raise UserError(f"samples of shape {values.shape}: {needed} is needed, some of them")
+    try:
+        values = values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"samples of type {values.dtype}: only real numbers are taken") from None
+    if not np.isfinite(values).all():
+        raise UserError("samples must be finite numbers")
+    return values
 
 
 def splines_of(layer: KANLayer) -> BSpline:
