@@ -38,7 +38,9 @@ def with_knots(basis: BSpline, x: np.ndarray) -> np.ndarray:
 
 
 @needs_kernels
-@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "order", [1, *(pytest.param(k, marks=pytest.mark.long) for k in (2, 4)), 3, 5]
+)
 @pytest.mark.parametrize(
     ("grid", "base"), [(g, "silu") for g in GRIDS] + [("uniform", None), ("own", None)]
 )

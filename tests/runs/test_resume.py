@@ -149,7 +149,9 @@ def test_another_image_under_the_same_name_is_refused(tmp_path, unfinished):
     assert result.returncode == 1 and "other data" in result.stderr, result.stderr
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(how, marks=pytest.mark.long) for how in ("cut", "empty"))]
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, whole, unfinished, damage):
     folder = copied(unfinished, tmp_path)
     path = folder / "checkpoint.safetensors"
