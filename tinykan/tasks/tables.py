@@ -38,7 +38,6 @@ SHOWN = 40  # characters of a cell in a message
 # Groups of thousands: '1,234' may be a decimal as well, the others are not.
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _GROUPS = re.compile(r"[+-]?\d{1,3}(?:([.,'_ ])\d{3})(?:\1\d{3})*([.,]\d*)?", re.ASCII)
-_WHOLE = re.compile(r"[+-]?\d+([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -221,31 +220,29 @@ def _position(path: str | Path, names: list[str], target: str | None) -> int:
 
 def _numbers(path: str | Path, names: list[str], rows: list[Row], separator: str) -> np.ndarray:
     """The values `[n, columns]`. Raises UserError for the first kind of cell that is no number."""
-    cells = [
-        (row.line, name, cell) for row in rows for name, cell in zip(names, row.cells, strict=True)
+    # Places (line, column, cell) of all that is not plainly a number; most files have none.
+    odd = [
+        (row.line, name, cell)
+        for row in rows
+        for name, cell in zip(names, row.cells, strict=True)
+        if not POINT.fullmatch(cell)
     ]
 
     def at(place: tuple[int, str, str]) -> str:
         line, name, cell = place
         return f"{_shown(cell)} in row {line}, column {_shown(name)}"
 
-    missing = [place for place in cells if place[2].lower() in MISSING]
+    missing = [place for place in odd if place[2].lower() in MISSING]
     if missing:
         count = f"{len(missing)} values are missing" if len(missing) > 1 else "a value is missing"
         raise UserError(
             f"{path}: {count}, the first is {at(missing[0])}; fill them in, or remove their rows"
         )
-    comma = None if separator == "," else next((p for p in cells if COMMA.fullmatch(p[2])), None)
-    number = COMMA if comma else POINT
-    for place in cells:
+    comma = None if separator == "," else next((p for p in odd if COMMA.fullmatch(p[2])), None)
+    for place in odd:
         cell = place[2]
-        if number.fullmatch(cell) or _WHOLE.fullmatch(cell):
+        if comma and COMMA.fullmatch(cell):
             continue
-        if comma and POINT.fullmatch(cell):
-            raise UserError(
-                f"{path}: a decimal comma ({at(comma)}) and a decimal point ({at(place)}); "
-                "write all numbers with a point"
-            )
         if _GROUPS.fullmatch(cell):
             kind = "a thousands separator or a decimal comma" if "," in cell else "separators"
             raise UserError(f"{path}: {kind} in the number {at(place)}; write it as 1234.5")
@@ -255,15 +252,25 @@ def _numbers(path: str | Path, names: list[str], rows: list[Row], separator: str
                 "numbers with a point"
             )
         raise UserError(f"{path}: {at(place)} is not a number")
-    commas = [place for place in cells if "," in place[2]]
-    if commas and all(_EITHER.fullmatch(cell) for _, _, cell in commas):
-        raise UserError(
-            f"{path}: a thousands separator or a decimal comma in {at(commas[0])}; write all "
-            "numbers with a decimal point, as 1234.5"
-        )
-    values = np.array([float(cell.replace(",", ".")) for _, _, cell in cells])
+    if comma:
+        for row in rows:
+            for name, cell in zip(names, row.cells, strict=True):
+                if "." in cell:
+                    raise UserError(
+                        f"{path}: a decimal comma ({at(comma)}) and a decimal point "
+                        f"({at((row.line, name, cell))}); write all numbers with a point"
+                    )
+        if all(_EITHER.fullmatch(cell) for _, _, cell in odd):
+            raise UserError(
+                f"{path}: a thousands separator or a decimal comma in {at(comma)}; write all "
+                "numbers with a decimal point, as 1234.5"
+            )
+    texts = [cell.replace(",", ".") if comma else cell for row in rows for cell in row.cells]
+    values = np.array([float(text) for text in texts])
     if not np.isfinite(values).all():
-        beyond = cells[int(np.argmin(np.isfinite(values)))]
+        row_number, column = divmod(int(np.argmin(np.isfinite(values))), len(names))
+        row = rows[row_number]
+        beyond = row.line, names[column], row.cells[column]
         raise UserError(f"{path}: {at(beyond)} is too large for a number of 64 bits")
     return values.reshape(len(rows), len(names))
 
