@@ -19,9 +19,10 @@ import numpy as np
 from contenders import CONTENDERS
 
 from tinykan import device
-from tinykan.errors import UserError, lookup, need, warn
+from tinykan.errors import UserError, lookup
 from tinykan.runs.command_line import option, run
 from tinykan.runs.folder import Wanted
+from tinykan.runs.pictures import drawing
 from tinykan.runs.records import versions
 
 PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
@@ -58,13 +59,7 @@ def main(config: Config) -> None:
     packages = {name: lookup("contender", name, CONTENDERS).packages for name in chosen}
     names = [n for n in chosen if all(map(importlib.util.find_spec, packages[n]))]
     print("left out, not installed:", ", ".join(n for n in chosen if n not in names) or "none")
-    drawn = len(set(_numbers(config.grids))) > 1
-    if drawn:
-        try:
-            need("matplotlib", extra="demo", purpose="drawing bench.png")
-        except UserError as error:
-            warn(f"{error}; going on without it")
-            drawn = False
+    drawn = len(set(_numbers(config.grids))) > 1 and drawing() is not None
     record = {k: v for k, v in vars(config).items() if k not in ("out", "overwrite", "only")}
     record |= {"device": place, "contenders": names}
     wanted = Wanted(config.out, "runs/bench", config.overwrite)

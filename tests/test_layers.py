@@ -31,7 +31,6 @@ from tinykan import (
 )
 from tinykan.activations import ACTIVATIONS
 from tinykan.initializers import INITIALIZERS
-from tinykan.kernels.launch import runs_on_threads, runs_on_work_groups
 from tinykan.tensors import learnable
 
 
@@ -263,14 +262,3 @@ def test_second_derivatives_of_plain_tensors_are_right(basis):
     size = np.abs(differences).max()
     np.testing.assert_allclose(second, differences, atol=2e-3 * max(size, 1) + 0.02 * size)
     assert size > 0.05
-
-
-@pytest.mark.parametrize("basis", [BSpline(5, 3), Polynomial(2), RBF(4)], ids=repr)
-def test_second_derivatives_of_kernels_are_refused(basis):
-    layer, x = KANLayer(2, 3, basis), Tensor.uniform(8, 2)
-    # On GPUs dense bases are products of tinygrad's own, which are differentiated twice.
-    if not (runs_on_threads(x) or (runs_on_work_groups(x) and isinstance(basis, BSpline))):
-        pytest.skip("plain path only")
-    with pytest.raises(UserError, match="second derivatives") as error:
-        layer(x).sum().gradient(x)[0].sum().gradient(x)[0].realize()
-    assert "\n" not in str(error.value)

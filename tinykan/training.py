@@ -24,8 +24,7 @@ Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Penalty = Callable[[list[Tensor]], Tensor]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-# Times the targets' variance, or the first loss: no run that gets there comes back.
-EXPLODED = 1e3
+EXPLODED = 1e3  # times the first loss and the targets' variance: no run that gets there comes back
 OUTSIDE_SAMPLES = 512  # of a batch, from which the share of inputs outside the grid is taken
 OUTSIDE_LIMIT = 0.05  # the share above which the user should know
 
@@ -150,9 +149,9 @@ class Training:
     that step, the training continues with the same bits. L-BFGS is repeated from its beginning.
 
     Raises DivergenceError, with the last good weights in `model`, if the loss or the weights are no
-    longer finite, or the loss exceeds 1,000 times its first value and the targets' variance; before
-    that it continues from those weights with half the learning rate, `halvings` times. A model on
-    several devices (tinykan.runs.devices) gives each an equal part of every batch.
+    longer finite, or the loss exceeds 1,000 times both its first value and the targets' variance;
+    before that it continues from those weights with half the learning rate, `halvings` times. A
+    model on several devices (tinykan.runs.devices) gives each an equal part of every batch.
     """
 
     def __init__(
@@ -196,18 +195,15 @@ class Training:
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
         moves, move_grids = self.grid_moves(self.steps, self.adam)
-        sample, draw = self.sample, None
-        if not _depends_on_step_alone(sample):
-            points = self.points(self.done)
-            sample, draw = lambda step: (points[0], points[1]), self.points
+        memory = [] if _depends_on_step_alone(self.sample) else self.points(self.done)
+        sample = (lambda step: (memory[0], memory[1])) if memory else self.sample
         take_step = TinyJit(training_step(sample, self.adam, self.objective))
         self.start_clock()
         for number in range(self.done + 1, self.steps + 1):
             if number - 1 in moves:
                 move_grids(*self.points(number - 1))
-            if draw is not None:
-                for memory, drawn in zip(points, draw(number - 1), strict=True):
-                    memory.assign(drawn).realize()
+            for kept, drawn in zip(memory, self.points(number - 1) if memory else [], strict=True):
+                kept.assign(drawn).realize()
             report = take_step()
             try:
                 step = self.finished(number, lambda: report.numpy().tolist())  # noqa: B023
@@ -307,7 +303,7 @@ class DivergenceGuard:
         """Raises DivergenceError, with the good weights restored, if `loss` of `step` is bad."""
         copy, (good_step, good) = self._copy(), self.good
         finite = math.isfinite(loss) and all(np.isfinite(values).all() for values in copy)
-        if not finite or loss > EXPLODED * max(self.first_loss, self.scale):
+        if not finite or loss > EXPLODED * max(self.first_loss, self.scale, 1e-12):
             for weight, values in zip(self.weights, good, strict=True):
                 overwrite(weight, values)
             self.latest = self.good
@@ -337,11 +333,12 @@ class DivergenceGuard:
 def _targets_for(prediction: Tensor, y: Tensor) -> Tensor:
     """Targets `[n, out]`, or class labels `[n]` if they are integers and there are several outputs.
     Raises UserError for other shapes than the prediction's."""
-    if y.shape == prediction.shape or (y.shape == prediction.shape[:-1] and len(y.shape) == 1):
-        if prediction.shape[-1] == 1 or y.ndim > 1:
-            return y.reshape(prediction.shape).cast(prediction.dtype)
-        if dtypes.is_int(y.dtype):
-            return y
+    if y.ndim == 1 and prediction.shape == (*y.shape, 1):
+        y = y.unsqueeze(-1)
+    if y.shape == prediction.shape:
+        return y.cast(prediction.dtype)
+    if y.shape == prediction.shape[:-1] and dtypes.is_int(y.dtype):
+        return y
     raise UserError(f"targets of shape {y.shape} for predictions of shape {prediction.shape}")
 
 

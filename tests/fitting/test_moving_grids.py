@@ -55,7 +55,7 @@ def test_a_run_with_moving_grids_resumes_with_the_same_bits():
         np.testing.assert_array_equal(ours.basis.knots.numpy(), others.basis.knots.numpy())
 
 
-def placed(samples: np.ndarray) -> tuple[KAN, GridMover, Adam]:
+def with_mover() -> tuple[KAN, GridMover, Adam]:
     """A layer with grid [-1, 1] and its mover, with Adam's moments set."""
     model = KAN([1, 2], BSpline(8), seed=0)
     adam = Adam([model.layers[0].coefficients], np.array([0.01]))
@@ -71,7 +71,7 @@ def grid(model: KAN) -> tuple[float, float]:
 
 def test_a_grid_stays_where_its_inputs_are():
     x = RNG.uniform(-0.9, 0.3, (300, 1))
-    model, mover, _ = placed(x)
+    model, mover, _ = with_mover()
     y = model(Tensor(x.astype(np.float32))).numpy()
     batch = Tensor(x.astype(np.float32)), Tensor(y + 1)
     assert not mover.wanted(*batch) and not mover(*batch)
@@ -80,7 +80,7 @@ def test_a_grid_stays_where_its_inputs_are():
 
 def test_a_grid_moves_to_the_range_of_inputs_that_have_left_it_and_keeps_its_functions():
     x = np.linspace(-1.25, 0.75, 401, dtype=np.float32)[:, None]
-    model, mover, adam = placed(x)
+    model, mover, adam = with_mover()
     y = model(Tensor(x)).numpy()
     batch = Tensor(x), Tensor(y + 1)
     assert mover.wanted(*batch) and mover(*batch)
@@ -98,7 +98,7 @@ def test_a_move_that_raises_the_loss_is_taken_back():
     model = KAN([1, 1], BSpline(16), base=None, seed=0)
     sine = np.sin(12 * x) * (x < 1)
     fit(model, batches(x, sine), steps=0, lbfgs=60, progress=False)
-    model, before = model, model(Tensor(x)).numpy()
+    before = model(Tensor(x)).numpy()
     mover = GridMover(model, objective_of(model), Adam([model.layers[0].coefficients], np.ones(1)))
     batch = Tensor(x), Tensor(sine)
     assert mover.wanted(*batch) and not mover(*batch)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from tinygrad import Tensor
 
-from tinykan import KANLayer
+from tinykan import KANLayer, UserError
 from tinykan.kernels import launch
 from tinykan.runs import devices
 from tinykan.tensors import learnable
@@ -30,3 +31,10 @@ def assert_paths_agree(layer: KANLayer, x: np.ndarray) -> None:
     ours, plain = (results(layer, x, upstream, mode) for mode in ("auto", "reference"))
     for a, b in zip(ours, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+
+
+def assert_no_second_derivative(layer: KANLayer) -> None:
+    x = Tensor.uniform(8, layer.in_features)
+    with pytest.raises(UserError, match="second derivatives") as error:
+        layer(x).sum().gradient(x)[0].sum().gradient(x)[0].realize()
+    assert "\n" not in str(error.value)

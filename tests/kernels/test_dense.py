@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from tests.helpers import DENSE_BASES
-from tests.kernels.helpers import assert_paths_agree, reason, threaded
+from tests.kernels.helpers import (
+    assert_no_second_derivative,
+    assert_paths_agree,
+    reason,
+    threaded,
+)
 from tinykan import KANLayer, Linear, Polynomial
 
 needs_dense_kernels = pytest.mark.skipif(not threaded, reason=reason)
@@ -31,3 +36,9 @@ def test_dense_layers_match_the_plain_path(basis, size):
     rng = np.random.default_rng(batch)
     layer = KANLayer(inputs, outputs, basis, base=None, spline_weight=False, rng=rng)
     assert_paths_agree(layer, rng.uniform(-1, 1, (batch, inputs)).astype(np.float32))
+
+
+@needs_dense_kernels
+@pytest.mark.parametrize("basis", DENSE_BASES, ids=repr)
+def test_second_derivatives_are_refused(basis):
+    assert_no_second_derivative(KANLayer(2, 3, basis))

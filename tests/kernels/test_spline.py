@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinygrad import Tensor, TinyJit
 
-from tests.kernels.helpers import assert_paths_agree, grouped, reason, results, threaded
+from tests.kernels.helpers import (
+    assert_no_second_derivative,
+    assert_paths_agree,
+    grouped,
+    reason,
+    results,
+    threaded,
+)
 from tinykan import BSpline, KANLayer
 
 needs_kernels = pytest.mark.skipif(not (threaded or grouped), reason=reason)
@@ -155,3 +162,9 @@ def test_pykan_golden_curves(golden, case):
     # the slopes multiply that.
     tolerance = (1e-6 + 2**-24 / np.diff(grid).min()) * 10 * np.abs(coefficients).max()
     np.testing.assert_allclose(y, curves.sum(axis=1), atol=tolerance)
+
+
+@needs_kernels
+@pytest.mark.parametrize("knots", [None, np.linspace(-1.6, 1.6, 12)], ids=["uniform", "own"])
+def test_second_derivatives_are_refused(knots):
+    assert_no_second_derivative(KANLayer(2, 3, BSpline(5, 3, knots=knots)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinykan.errors import UserError, lookup, need
 from tinykan.interpret.library import LIBRARY
-from tinykan.interpret.rounding import rounded
+from tinykan.interpret.rounding import rounded, variable_names
 from tinykan.interpret.symbolic import nonzero_edges, symbolic_edges
 from tinykan.interpret.symbolification import auto_symbolic  # noqa: F401  (its former place)
 from tinykan.layers import Layer
@@ -45,10 +45,7 @@ def formula(
         part = model.encoding if model.encoding is not None else f"norm {model.norm}"
         raise UserError(f"no formula of a network with {part!r}: only layers and activations")
     activation = lookup("activation for a formula", model.activation, ACTIVATION_FORMULAS)
-    count = model.in_features
-    names = [f"x{n + 1}" for n in range(count)] if input_names is None else list(input_names)
-    if len(set(names)) != count:
-        raise UserError(f"input names {names}: {count} different ones are needed")
+    names = variable_names(input_names, model.in_features)
     nodes = [sympy.Symbol(name) for name in names]
     for index, layer in enumerate(model.layers):
         nodes = [_at(activation, node) for node in nodes] if index else nodes

@@ -19,7 +19,7 @@ from tinykan.fitting.penalties import Regularization
 from tinykan.interpret.attribution import attribution
 from tinykan.interpret.formulas import formula, number, sympy
 from tinykan.interpret.pruning import edge_count, prune
-from tinykan.interpret.rounding import check_names, written
+from tinykan.interpret.rounding import check_names, variable_names, written
 from tinykan.interpret.symbolic import symbolic_edges
 from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, straightened
 from tinykan.networks import KAN, Network
@@ -47,7 +47,7 @@ LIBRARIES: tuple[list[str] | None, ...] = (
 class Recovered:
     """A formula for each output, and the networks that it was derived from. These are trained on
     inputs less `input_shift` `[in]`, divided by `input_scale`, and on targets less `target_shift`
-    `[out]`, divided by `target_scale`: whole numbers of no influence where data are of size 1."""
+    `[out]`, divided by `target_scale`. For data of size 1 shifts are 0 and scales 1."""
 
     formula: list[sympy.Expr]
     errors: list[float]  # the mean squared error of each formula as it is printed
@@ -79,9 +79,9 @@ def recover(
     """Searches for formulas of `x` `[n, in]` for `y` `[n, out]`, arrays of any kind, with a network
     of one layer of `hidden` nodes, by the procedure of the KAN paper (arXiv:2404.19756, sec. 2.5):
     training with a sparsity penalty, pruning, symbolification, and training of the affine
-    parameters. Data of any scale are brought to size 1 for that, and formulas back. They have
-    `digits` significant digits, and more where fewer would raise the error by more than 1 %. `log`
-    receives a line after each stage.
+    parameters. For that, data of any scale are brought to size 1; formulas are in the units of the
+    data. Their numbers have `digits` significant digits, and more where fewer would raise the error
+    by more than 1 %. `log` receives a line after each stage.
 
     Returns the best formulas found, whether `exact` or not. Raises UserError for constant inputs or
     targets, and if the network does not fit even with splines.
@@ -91,9 +91,7 @@ def recover(
         raise UserError(f"{len(x)} inputs and {len(y)} targets: both must be as many")
     check_integer("hidden", hidden, 1)
     count = x.shape[1]
-    names = [f"x{n + 1}" for n in range(count)] if input_names is None else list(input_names)
-    if len(set(names)) != count:
-        raise UserError(f"input names {names}: {count} different ones are needed")
+    names = variable_names(input_names, count)
     check_names(names)
     (input_shift, input_scale), (target_shift, target_scale) = (
         _shift_and_scale(values, kind) for values, kind in ((x, "input"), (y, "target"))

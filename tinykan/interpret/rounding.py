@@ -104,6 +104,15 @@ def evaluated(expression: sympy.Expr, names: Sequence[str], x: np.ndarray) -> np
     return np.broadcast_to(values.astype(np.float64), (len(x),))
 
 
+def variable_names(given: Sequence[str] | None, count: int) -> list[str]:
+    """The names of `count` inputs: those that are `given`, or x1, x2, ... Raises a UserError unless
+    they are so many different ones."""
+    names = [f"x{n + 1}" for n in range(count)] if given is None else list(given)
+    if len(names) != count or len(set(names)) != count:
+        raise UserError(f"input names {names}: {count} different ones are needed")
+    return names
+
+
 def check_names(names: Sequence[str]) -> None:
     """Raises a UserError for a name that a formula cannot be parsed back with."""
     for name in names:

@@ -21,14 +21,14 @@ def as_rows(values: Any, features: int | None = None, *, name: str = "inputs") -
     large for float32.
     """
     array = _array(values, name)
-    needed = f"[n, {'features' if features is None else features}]"
     rows = array
     if array.ndim == 1:
         one_row = features is not None and features > 1 and len(array) == features
         rows = array[None] if one_row else array[:, None]
     if rows.ndim != 2 or (features is not None and rows.shape[1] != features):
-        hint = f": the last dimension must be {features}" if features and array.ndim == 2 else ""
-        raise UserError(f"{name} of shape {array.shape}{hint or f': {needed} is needed'}")
+        needed = f"[n, {'features' if features is None else features}] is needed"
+        needed = f"the last dimension must be {features}" if array.ndim == 2 else needed
+        raise UserError(f"{name} of shape {array.shape}: {needed}")
     if rows.size == 0:
         raise UserError(f"{name} of shape {array.shape}: there must be at least one row and column")
     rows = _numbers(rows, name)

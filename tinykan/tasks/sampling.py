@@ -27,22 +27,25 @@ def batches(inputs: Any, targets: Any, batch: int | None = None, seed: int = 0) 
         raise UserError(f"{len(x)} inputs and {len(y)} targets: both must be as many")
     if batch is not None:
         check_integer("batch", batch, 1)
-    single = dtypes.default_float != dtypes.float64
-    x = in_float32(x, name="inputs") if single else x
-    if y.ndim > 1:
-        values = Tensor(in_float32(y, name="targets") if single else y, dtype=dtypes.default_float)
-    else:
-        values = Tensor(y.astype(np.int32))
-    every, values = Tensor(x, dtype=dtypes.default_float).realize(), values.realize()
-    if batch is None or batch >= len(x):
+    count, every, values = len(x), _tensor(x, "inputs"), _tensor(y, "targets")
+    if batch is None or batch >= count:
         return lambda step: (every, values)
 
     def sample(step: Tensor) -> tuple[Tensor, Tensor]:
-        drawn = (uniform(step, seed, (batch,)) * len(x)).cast(dtypes.int32)
-        row = drawn.clip(0, len(x) - 1).contiguous()
+        drawn = (uniform(step, seed, (batch,)) * count).cast(dtypes.int32)
+        row = drawn.clip(0, count - 1).contiguous()
         return every[row], values[row]
 
     return sample
+
+
+def _tensor(values: np.ndarray, name: str) -> Tensor:
+    """Class labels in int32, other numbers in the type that models have."""
+    if values.dtype.kind == "i":
+        return Tensor(values.astype(np.int32)).realize()
+    if dtypes.default_float != dtypes.float64:
+        values = in_float32(values, name=name)
+    return Tensor(values, dtype=dtypes.default_float).realize()
 
 
 def uniform(step: Tensor, seed: int, shape: tuple[int, ...]) -> Tensor:
