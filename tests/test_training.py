@@ -203,6 +203,25 @@ def test_a_network_that_fits_can_be_trained_on():
     assert history.losses[-1] < 0.01 * Y.var()
 
 
+def test_batches_of_a_sampler_are_of_one_shape():
+    rows = iter([9, 9, 9, 9, 9, 9, 4, 4, 4])
+
+    def sample(step):
+        count = next(rows)
+        return Tensor(X[:count].copy()), Tensor(Y[:count].copy())
+
+    with pytest.raises(UserError, match=r"batches of shapes \(9, 1\) and \(4, 1\)"):
+        fit(KAN([1, 1]), sample, steps=20, progress=False)
+
+
+def test_a_constant_target_that_fits_from_the_start_does_not_diverge():
+    model = MLP([1, 2, 1], seed=0)
+    for weight in learnable(model):
+        weight.assign(Tensor.zeros(*weight.shape)).realize()
+    history = fit(model, batches(X, 0 * Y), steps=10, log_every=1, progress=False)
+    assert max(history.losses) == 0
+
+
 def test_a_loss_is_a_function():
     with pytest.raises(UserError, match="loss 'mse': a function of predictions and targets"):
         fit(KAN([1, 1]), batches(X, Y), loss="mse", steps=2, progress=False)

@@ -203,6 +203,8 @@ class Training:
             if number - 1 in moves:
                 move_grids(*self.points(number - 1))
             for kept, drawn in zip(memory, self.points(number - 1) if memory else [], strict=True):
+                if kept.shape != drawn.shape:
+                    raise UserError(f"batches of shapes {kept.shape} and {drawn.shape} differ")
                 kept.assign(drawn).realize()
             report = take_step()
             try:
