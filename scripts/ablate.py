@@ -52,7 +52,7 @@ def main(config: Config) -> None:
     queue = Queue(config.storage or f"sqlite:///{runs / 'study.db'}", study.name)
     if config.retry:
         queue.forgive()
-    print(devices.summary())
+    devices.announce()
     # The command that reproduces the study.
     shown = [f"--steps {config.steps}"] if config.steps else []
     command = " ".join(["python scripts/ablate.py", shlex.quote(config.study), *shown])

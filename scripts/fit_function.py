@@ -32,7 +32,7 @@ class Config(Options):
 def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
-    say(devices.summary())
+    devices.announce(config.quiet)
     task = FunctionTask(config.function, config.seed)
     if config.model == "spline" and task.in_features == 1:
         config.basis = config.basis or "BSpline(20)"  # functions of one variable have details

@@ -47,7 +47,7 @@ class Config(Options):
 def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
-    say(devices.summary())
+    devices.announce(config.quiet)
     task = ImageTask(
         config.image, config.size, config.color, between=config.between, white=config.white
     )

@@ -56,7 +56,7 @@ def main(config: Config) -> None:
 
     diagrams = drawing("tinykan.interpret.diagram")
     device.select(config.device)
-    print(devices.summary())
+    devices.announce()
     x, y, names, source = samples(config)
     settings = {k: v for k, v in vars(config).items() if k not in ("function", "data", "target")}
     record = {

@@ -46,19 +46,26 @@ def test_cpu_alone_gets_a_renderer_that_works():
     assert in_a_new_process(REPORT, DEV="CPU").stdout.startswith("CPU:")
 
 
-def test_without_compilers_the_x86_renderer_is_chosen():
+@pytest.mark.parametrize("llvmlite", [True, False])
+def test_without_compilers_llvmlite_or_the_x86_renderer_is_chosen(llvmlite):
     """No clang on the path and no libLLVM to load, as on a bare machine; past the kernel cache."""
     code = (
-        "import ctypes.util, pathlib, tinygrad.runtime.support.c as c\n"
+        "import ctypes.util, pathlib, sys, tinygrad.runtime.support.c as c\n"
         "find = c.DLL.findlib\n"
         "c.DLL.findlib = staticmethod(lambda nm, *a: None if nm == 'llvm' else find(nm, *a))\n"
+        f"if not {llvmlite}: sys.modules['llvmlite'] = None\n"
         "import tinykan; from tinykan import device\n"
+        "from tinykan.runs import devices\n"
         "from tinygrad import Tensor\n"
-        "print(device.describe()['renderer'], (Tensor([1.0, 2.0]) * 3).tolist())"
+        "print(device.describe()['renderer'], (Tensor([1.0, 2.0]) * 3).tolist())\n"
+        "devices.announce(quiet=True)"
     )
     result = in_a_new_process(code, PATH="/nonexistent", CACHELEVEL="0")
     if device.describe()["device"] == "CPU" and device.describe()["machine"] == "x86_64":
-        assert result.stdout.strip() == "X86 [3.0, 6.0]", result.stderr
+        renderer = "LLVM" if llvmlite else "X86"
+        assert result.stdout.strip() == f"{renderer} [3.0, 6.0]", result.stderr
+        warnings = [] if llvmlite else [devices.SLOW]
+        assert [line.removeprefix("warning: ") for line in result.stderr.splitlines()] == warnings
 
 
 def test_a_bad_device_in_the_environment_does_not_break_the_import():

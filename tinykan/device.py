@@ -15,7 +15,7 @@ from tinykan.errors import UserError
 # In order of preference. OpenCL comes last and only with a GPU: on the CPU (PoCL) it is slower than
 # tinygrad's own CPU device.
 ACCELERATORS = ("METAL", "AMD", "NV", "CUDA", "QCOM", "CL")
-CPU_RENDERERS = ("CLANGJIT", "LLVM", "X86")
+CPU_RENDERERS = ("LLVM", "CLANGJIT", "X86")
 # On x86, tinygrad's vectors have 4 values, and no compiler widens them. Its AMX option makes them
 # 16, which compilers split into registers; Apple's tensor cores, which it means, are switched off.
 WIDE_VECTORS = {

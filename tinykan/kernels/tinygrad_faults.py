@@ -1,5 +1,6 @@
-"""What tinygrad gets wrong, and how tinykan works around it: one function for each fault, with the
-version in which it was seen. `work_around` applies them all, once, before the first tensor.
+"""What tinygrad gets wrong or lacks, and how tinykan works around it: one function for each fault,
+with the version in which it was seen; what it lacks (a compiler from pip, a disk cache of lowered
+kernels) has a file of its own. `work_around` applies all, once, before the first tensor.
 
 Faults that are avoided by writing code differently are named where that is done: boolean tensors
 in basis.py, unused kernel arguments in gpu.py.
@@ -17,12 +18,18 @@ from tinygrad.helpers import getenv
 from tinygrad.renderer.llvmir import CPULLVMRenderer
 from tinygrad.runtime.graph.hcq import HCQGraph
 from tinygrad.runtime.ops_cpu import CPUWorker
+from tinygrad.runtime.support.compiler_cpu import LLVMCompiler
+
+from tinykan.kernels import llvm_compiler, program_cache
 
 
 @functools.cache
 def work_around() -> None:
     allow_unaligned_vectors()
     free_graphs_outside_workers()
+    discard_unfinished_compilers()
+    llvm_compiler.install()
+    program_cache.install()
 
 
 def allow_unaligned_vectors() -> None:
@@ -54,3 +61,15 @@ def free_graphs_outside_workers() -> None:
             free(left.pop())
 
     setattr(HCQGraph, "__del__", delete)  # noqa: B010, as above
+
+
+def discard_unfinished_compilers() -> None:
+    """Where there is no libLLVM, making tinygrad 0.13.0's compiler fails, which is how it is found
+    out; and then discarding what was made of it prints a traceback."""
+    discard = LLVMCompiler.__del__
+
+    def delete(self: LLVMCompiler) -> None:
+        if hasattr(self, "context"):
+            discard(self)
+
+    setattr(LLVMCompiler, "__del__", delete)  # noqa: B010, as above

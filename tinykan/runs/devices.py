@@ -10,10 +10,25 @@ from tinygrad import Device, Tensor
 
 from tinykan import device
 from tinykan.device import DeviceError
+from tinykan.errors import warn
+
+SLOW = (
+    "tinygrad's own x86 renderer is several times slower than a compiler; install one with: "
+    "pip install llvmlite (tinykan's extra 'cpu' has it)"
+)
+
+
+def announce(quiet: bool = False) -> None:
+    """Prints the device, at the start of a run, unless `quiet`; and on standard error that a slow
+    renderer is used where pip can install a fast one."""
+    if not quiet:
+        print(summary())
+    if device.describe()["renderer"] == "X86":
+        warn(SLOW)
 
 
 def summary() -> str:
-    """The device in one line, to be printed at the start of a run."""
+    """The device, its renderer and tinygrad's version in one line."""
     name, renderer, _ = device.describe().values()
     return f"device {name}, renderer {renderer}, tinygrad {version('tinygrad')}"
 

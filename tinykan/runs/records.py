@@ -17,7 +17,7 @@ from tinykan.runs.presets import ENCODINGS, network_for
 from tinykan.tasks.task import Task
 from tinykan.variants import Sines
 
-PACKAGES = ("tinykan", "tinygrad", "numpy", "pillow")
+PACKAGES = ("tinykan", "tinygrad", "llvmlite", "numpy", "pillow")
 
 
 def resolved(options: Options, task: Task, model: Network) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""A disk cache of kernels as they run. tinygrad caches what compilers return; but most of the time
+of a cold start goes into lowering kernels to source code, in Python, before there is a compiler to
+ask. What is cached here is the result of both, in the same database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from typing import Any
+
+from tinygrad import helpers
+from tinygrad.engine import realize
+from tinygrad.helpers import CPU_COUNT, DEBUG, VIZ, ContextVar
+from tinygrad.renderer import Renderer
+from tinygrad.uop.ops import Ops, UOp
+
+FORMAT = 1  # of what is stored, and of the code that tinykan makes tinygrad generate
+# Variables that change nothing about a program; DEV is part of the renderer's target.
+IRRELEVANT = {"DEBUG", "DEV", "CACHELEVEL", "JIT", "JIT_BATCH_SIZE", "PROFILE", "VIZ", "SPEC"}
+
+_to_program = realize.to_program
+_programs: dict[str, UOp] = {}
+
+
+def install() -> None:
+    """Puts the cache before tinygrad's `to_program`, which lowers and compiles a kernel."""
+    setattr(realize, "to_program", to_program)  # noqa: B010, a function, to mypy
+
+
+def to_program(ast: UOp, renderer: Renderer) -> UOp:
+    """As tinygrad's `to_program`: the compiled program of a kernel."""
+    # What debugging prints comes from lowering. Compilers without a key are not to be cached.
+    compiler = renderer.compiler.cachekey if renderer.compiler else None
+    if compiler is None or DEBUG >= 4 or VIZ or ast.op is not Ops.SINK:
+        return _to_program(ast, renderer)
+    variables = ContextVar._cache.items()
+    settings = sorted((name, v.value) for name, v in variables if name not in IRRELEVANT)
+    kernel = ast.key.hex(), type(renderer).__name__, renderer.target, compiler, CPU_COUNT.value
+    text = repr((FORMAT, version("tinygrad"), *kernel, settings))
+    key = hashlib.sha256(text.encode()).hexdigest()
+    if key not in _programs:
+        if (found := helpers.diskcache_get("tinykan_programs", key)) is None:
+            found = _runnable(_to_program(ast, renderer))
+            helpers.diskcache_put("tinykan_programs", key, found)
+        _programs[key] = found
+    return _programs[key]
+
+
+def _runnable(program: UOp) -> UOp:
+    """The program with all that is needed to run it: of its kernel the parameters and the estimates
+    of its cost, of its instructions the machine code."""
+    sink, device, instructions, source, binary = program.src
+    parameters = tuple(u for u in sink.toposort() if u.op is Ops.PARAM)
+    kept: tuple[Any, ...] = (
+        sink.replace(src=parameters),
+        device,
+        instructions.replace(src=()),
+        source.replace(arg=""),
+        binary,
+    )
+    return program.replace(src=kept)
