@@ -69,3 +69,13 @@ def test_its_version_names_the_version_of_llvm():
     import llvmlite
 
     assert llvm_compiler.version().startswith(f"{llvmlite.__version__} (LLVM ")
+
+
+@pytest.mark.parametrize("constant", [1e-5, 5e-6, 1e22, -1e-300, 2.5e-7, 3.0])
+def test_constants_of_float64_are_read_as_they_are(constant):
+    if device.describe()["device"] != "CPU":
+        pytest.skip("the CPU is not the device in use")
+    x = np.array([1.0, -2.5, 1e-5])
+    with Context(DEV="CPU:LLVM"):
+        found = (Tensor(x, dtype="double") * constant).numpy()
+    assert np.array_equal(found, x * constant)

@@ -12,6 +12,7 @@ import functools
 import os
 import re
 import threading
+from collections.abc import Callable
 from typing import Any, cast
 
 from tinygrad.helpers import getenv
@@ -26,6 +27,7 @@ from tinykan.kernels import llvm_compiler, program_cache
 @functools.cache
 def work_around() -> None:
     allow_unaligned_vectors()
+    write_constants_with_a_point()
     free_graphs_outside_workers()
     discard_unfinished_compilers()
     llvm_compiler.install()
@@ -37,13 +39,23 @@ def allow_unaligned_vectors() -> None:
     that each vector is aligned to its size; they rely on it, and the process dies."""
     os.environ["ALIGNED"] = "0"  # of clang's types
     cast(Any, getenv).cache_clear()
-    render = CPULLVMRenderer.render
 
-    def unaligned(self: CPULLVMRenderer, uops: list) -> str:
-        source = render(self, uops).replace(" noalias align 32 ", " noalias ")
+    def unaligned(source: str) -> str:
+        source = source.replace(" noalias align 32 ", " noalias ")
         return re.sub(r"\b(load|store) <.*", r"\g<0>, align 1", source)
 
-    setattr(CPULLVMRenderer, "render", unaligned)  # noqa: B010, a method is not assigned to by name
+    _edit_llvm_ir(unaligned)
+
+
+def write_constants_with_a_point() -> None:
+    """tinygrad 0.13.0 writes the float64 constant 0.00001 as 1e-05, which LLVM does not read."""
+    _edit_llvm_ir(lambda source: re.sub(r"(?<=[ ,])(-?\d+)(e[+-]\d+)\b", r"\1.0\2", source))
+
+
+def _edit_llvm_ir(edit: Callable[[str], str]) -> None:
+    render = CPULLVMRenderer.render
+    edited = functools.wraps(render)(lambda self, uops: edit(render(self, uops)))
+    setattr(CPULLVMRenderer, "render", edited)  # noqa: B010, a method is not assigned to by name
 
 
 def free_graphs_outside_workers() -> None:
