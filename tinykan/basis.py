@@ -188,7 +188,7 @@ class BSpline(Basis):
 
     def _truncated(self, offset: Number) -> list[tuple[float, Number]]:
         """The terms of the cardinal B-spline: weights, and max(0, (order + 1) / 2 - j - |v|)."""
-        k, distance, count = self.order, offset.abs(), range(self.order // 2 + 1)
+        k, distance, count = self.order, offset.maximum(-offset), range(self.order // 2 + 1)
         weights = [(-1) ** j * math.comb(k + 1, j) / math.factorial(k) for j in count]
         edges = [(k + 1) / 2 - j for j in count]
         # Written so that NaN stays NaN: a comparison with NaN is false.

@@ -43,7 +43,8 @@ def _adam_step(
         block, *loops = split_across_threads(size // lanes)
     else:
         (block,), loops = work_items(size // lanes)
-    lane = lane_range(lanes, 10)
+    # On CPUs compilers vectorize this loop, which costs less than to write out its vectors.
+    lane = UOp.range(lanes, 10) if kind == "threads" else lane_range(lanes, 10)
     at = block * lanes + lane
     g = gradient[at].load()
     first = b1 * m[at].load() + (1 - b1) * g

@@ -36,8 +36,7 @@ from tinykan.kernels.launch import (
     vector_length,
     work_items,
 )
-from tinykan.kernels.local_support import find_interval, local_functions
-from tinykan.kernels.spline import added_to_rows, weight_rows
+from tinykan.kernels.local_support import find_interval, local_functions, weight_rows
 
 LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
 STEP = 32  # samples by which a slice grows, so that groups are full
@@ -182,8 +181,24 @@ def _weight_gradient(*arguments: UOp) -> UOp:
     sample, lane = UOp.range(batch // slices, 13), lane_range(lanes, 14)
     b, o = piece * (batch // slices) + sample, part * lanes + lane
     feature = [features[i, r, b] for r in range(rows)]
-    stored = added_to_rows(sums, (sample,), feature, upstream[b, o], own, o).end(lane, sample)
+    stored = _added_to_rows(sums, (sample,), feature, upstream[b, o], own, o).end(lane, sample)
     return _kernel("spline_weight_gradient", stored, ranges)
+
+
+def _added_to_rows(
+    sums: Sequence[UOp], loops: tuple[UOp, ...], feature: list[UOp], upstream: UOp, i: UOp, o: UOp
+) -> UOp:
+    """One sample's part of the gradient to the weights, stored: its features of input `i` times the
+    gradient to y, added to the rows that `weight_rows` gives of `sums`, once in each pass of
+    `loops`."""
+    places = weight_rows(feature[0], sums, len(feature), i, o)
+    present = weight_rows(feature[0], [s.after(*loops) for s in sums], len(feature), i, o)
+    return UOp.group(
+        *(
+            place.store(value.load() + factor * upstream)
+            for place, value, factor in zip(places, present, feature[1:], strict=True)
+        )
+    )
 
 
 def _kernel(name: str, stored: UOp, ranges: list[UOp]) -> UOp:

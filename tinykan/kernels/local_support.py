@@ -8,6 +8,7 @@ de Boor is taken over the 2k knots around it alone (de Boor, A Practical Guide t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tinygrad import UOp, dtypes
 
@@ -15,6 +16,54 @@ from tinykan.activations import Activation
 from tinykan.basis import BSpline
 
 NARROWEST = 1e-30  # width of repeated knots' intervals, whose functions are 0: no division by 0
+
+
+@dataclass(frozen=True)
+class Functions:
+    """The functions on a layer's edges that are not zero, as CPU kernels evaluate them."""
+
+    basis: BSpline
+    base: Activation | None
+
+    @property
+    def rows(self) -> int:
+        """The numbers for an input: the index of the first function, the values, the base's."""
+        return self.basis.order + 2 + (self.base is not None)
+
+    @property
+    def found(self) -> int:
+        """The numbers that `find_interval` gives for an input; none on uniform knots."""
+        return 0 if self.basis.knots is None else 1 + 2 * self.basis.order
+
+    def stored(
+        self,
+        scratch: UOp,
+        thread: UOp,
+        x: UOp,
+        found: Sequence[UOp],
+        start: UOp,
+        group: UOp,
+        chunk: int,
+        numbers: Sequence[int],
+        slopes: bool = False,
+    ) -> UOp:
+        """`scratch` `[threads, width, rows, chunk]` after a thread has stored the functions of the
+        inputs of a group in it, at the samples `start` to `start + chunk`: their values, or their
+        slopes. `found` is the result of `find_interval` `[in, found, batch]`, for given knots;
+        `numbers` are those of its two loops."""
+        # Compilers vectorize this loop, which costs less than to write out its vectors.
+        width = scratch.shape[1]
+        q, sample = (
+            UOp.range(length, number)
+            for length, number in zip((width, chunk), numbers, strict=True)
+        )
+        i = group * width + q
+        near = [f[i, r, start + sample].load() for f in found for r in range(self.found)]
+        at = x[start + sample, i].load()
+        values, derivatives = local_functions(at, self.basis, self.base, near)
+        kept = [values[0], *derivatives] if slopes else values
+        stored = [scratch[thread, q, r, sample].store(value) for r, value in enumerate(kept)]
+        return scratch.after(UOp.group(*stored).end(sample, q))
 
 
 def find_interval(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
@@ -85,3 +134,17 @@ def _on_knots(
         return [sum((numbers[n] * moved[n - j + k] for n in places), zero) for j in places]
 
     return first, from_first(values), from_first(derivatives)
+
+
+def weight_rows(first: UOp, weights: Sequence[UOp], rows: int, i: UOp, o: UOp) -> list[UOp]:
+    """What one sample's functions of input `i` are multiplied by: the rows of the functions that
+    are not zero, and the base weight. `rows` is `Functions.rows`, or that many."""
+    local = rows - len(weights)
+    first = bounded(first, weights[0].shape[1] - local)
+    return [weights[0][i, first + j, o] for j in range(local)] + [w[i, o] for w in weights[1:]]
+
+
+def bounded(index: UOp, last: int) -> UOp:
+    """An index that was read from memory, from 0 to `last` whatever it was, so that no access is
+    out of range. tinygrad knows its range then, which is also what makes loads vector loads."""
+    return index.cast(dtypes.int32).maximum(0).minimum(last).cast(dtypes.weakint)
