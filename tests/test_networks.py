@@ -22,6 +22,8 @@ from tinykan import (
     fit,
     parameter_count,
 )
+from tinykan.interpret import prune
+from tinykan.interpret.symbolification import auto_symbolic
 from tinykan.runs.presets import ModelOptions, build
 from tinykan.variants.activations import layer_norm
 
@@ -134,3 +136,23 @@ def test_bad_arguments_are_one_line(make, message):
     with pytest.raises(UserError, match=message) as error:
         make()
     assert "\n" not in str(error.value).replace("\n  ", " ")
+
+
+@pytest.mark.parametrize(
+    ("call", "keywords", "said"),
+    [
+        (KAN, {"width": [2, 1]}, "width= is widths="),
+        (
+            KAN,
+            {"widths": [2, 1], "grid": 5, "k": 3},
+            r"grid= is .*BSpline\(grid\), k= is .*order=k\)",
+        ),
+        (fit, {"lr": 0.1}, "lr= is learning_rate="),
+        (fit, {"opt": "LBFGS", "lamb": 0.01}, r"opt= is .*lbfgs=, lamb= is penalty=.*"),
+        (auto_symbolic, {"lib": ["sin"]}, "lib= is library="),
+        (prune, {"node_th": 0.1}, "node_th= is node_threshold="),
+    ],
+)
+def test_pykans_names_are_said_with_tinykans(call, keywords, said):
+    with pytest.raises(UserError, match=f"^in tinykan, {said}$"):
+        call(**keywords)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from tinygrad import Context, Device, Tensor
 from tinygrad.helpers import DEV, SPEC, USE_TC, Target
 
 from tinykan.errors import UserError
+from tinykan.kernels.tinygrad_faults import opencl_is_a_gpu
 
 # In order of preference. OpenCL comes last and only with a GPU: on the CPU (PoCL) it is slower than
 # tinygrad's own CPU device.
@@ -70,7 +70,7 @@ def has_float64() -> bool:
 
 
 def _automatic() -> Iterator[str]:
-    yield from (name for name in ACCELERATORS if name != "CL" or _opencl_is_a_gpu())
+    yield from (name for name in ACCELERATORS if name != "CL" or opencl_is_a_gpu())
     yield from _expand("CPU")
 
 
@@ -103,17 +103,3 @@ def works(candidate: str) -> bool:
     except Exception:  # each backend fails in its own way, and any failure means "not this one"
         return False
     return bool(np.array_equal(result, values * 2 + 1))
-
-
-def _opencl_is_a_gpu() -> bool:
-    import ctypes
-
-    try:
-        from tinygrad.runtime.autogen import opencl as cl
-
-        kind = ctypes.c_uint64()
-        opened: Any = Device["CL"]
-        cl.clGetDeviceInfo(opened.device_id, cl.CL_DEVICE_TYPE, 8, ctypes.byref(kind), None)
-        return bool(kind.value & cl.CL_DEVICE_TYPE_GPU)
-    except Exception:  # no loader, no platform, no device
-        return False

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import math
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class UserError(ValueError):
@@ -31,6 +35,21 @@ def need(module: str, *, extra: str, purpose: str) -> Any:
         package = module.split(".")[0]
         how = f"pip install {package} (tinykan's extra '{extra}' has it)"
         raise UserError(f"{purpose} needs {package}; install it with: {how}") from None
+
+
+def other_names(**names: str) -> Callable[[F], F]:
+    """Decorates a function: keywords of other libraries are refused with what tinykan has."""
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            if given := [f"{name}= is {names[name]}" for name in names if name in kwargs]:
+                raise UserError(f"in tinykan, {', '.join(given)}")
+            return function(*args, **kwargs)
+
+        return cast(F, checked)
+
+    return decorate
 
 
 def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:

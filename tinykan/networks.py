@@ -11,7 +11,7 @@ from tinygrad import Tensor
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
-from tinykan.errors import UserError, lookup
+from tinykan.errors import UserError, lookup, other_names
 from tinykan.layers import KANLayer, Layer, check_input
 from tinykan.tensors import learnable
 
@@ -93,6 +93,7 @@ class KAN(Network):
     """A Kolmogorov-Arnold network: `KAN([2, 5, 1])` is PyKAN's [2, 5, 1] with cubic splines; PyKAN
     has no `activation` and no `norm`. `basis` is one for all layers, or a list."""
 
+    @other_names(width="widths=", grid="basis=BSpline(grid)", k="basis=BSpline(intervals, order=k)")
     def __init__(
         self,
         widths: Sequence[int],

@@ -15,7 +15,7 @@ from tinygrad import Context, Device, Tensor, TinyJit, dtypes
 from tinygrad.helpers import GlobalCounters, tqdm
 from tinygrad.nn.state import get_parameters
 
-from tinykan.errors import UserError, check_integer, warn
+from tinykan.errors import UserError, check_integer, other_names, warn
 from tinykan.networks import Network
 from tinykan.optim import Adam, learning_rates
 from tinykan.tensors import learnable, overwrite
@@ -105,19 +105,14 @@ def training_step(sample: Sampler, optimizer: Adam, objective: Objective) -> Cal
     return step
 
 
+@other_names(lr="learning_rate=", opt="steps= (Adam), lbfgs=", lamb="penalty=Regularization(...)")
 def fit(
     model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
     schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int = 0,
     loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
     log_every: int | None = None, progress: bool = True,
 ) -> History:  # fmt: skip
-    """Trains `model` in place, and returns the history. `Training` explains arguments and errors.
-
-    >>> from tinykan import KAN, batches
-    >>> x = np.linspace(-1, 1, 50)[:, None]
-    >>> fit(KAN([1, 1]), batches(x, x**2), steps=50, progress=False).losses[-1] < 0.1
-    True
-    """
+    """Trains `model` in place; returns the history. `Training` explains arguments and errors."""
     training = Training(
         model, sample, steps=steps, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
         lbfgs=lbfgs, grid_updates=grid_updates, loss=loss, penalty=penalty, halvings=halvings,

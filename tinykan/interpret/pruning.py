@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinykan.errors import UserError
+from tinykan.errors import UserError, other_names
 from tinykan.interpret.attribution import backpropagated, edge_statistics
 from tinykan.networks import Network
 
 
+@other_names(node_th="node_threshold=", edge_th="edge_threshold=")
 def prune(
     model: Network, x: np.ndarray, *, node_threshold: float = 1e-2, edge_threshold: float = 3e-2
 ) -> Network:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan.errors import UserError, check_integer, lookup
+from tinykan.errors import UserError, check_integer, lookup, other_names
 from tinykan.interpret.candidates import Candidate, candidates, fit_function
 from tinykan.interpret.library import LIBRARY
 from tinykan.interpret.symbolic import (
@@ -101,6 +101,7 @@ def fix_symbolic(
     return Network(layers, model.activation, model.encoding, model.norm)
 
 
+@other_names(lib="library=", r2_threshold="minimum_r2=")
 def auto_symbolic(
     model: Network,
     x: np.ndarray,

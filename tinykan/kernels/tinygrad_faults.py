@@ -8,6 +8,7 @@ in basis.py, unused kernel arguments in gpu.py.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, cast
 
+from tinygrad import Device
 from tinygrad.helpers import getenv
 from tinygrad.renderer.llvmir import CPULLVMRenderer
 from tinygrad.runtime.graph.hcq import HCQGraph
@@ -85,3 +87,16 @@ def discard_unfinished_compilers() -> None:
             discard(self)
 
     setattr(LLVMCompiler, "__del__", delete)  # noqa: B010, as above
+
+
+def opencl_is_a_gpu() -> bool:
+    """tinygrad 0.13.0 prefers OpenCL to the CPU, even where OpenCL is that CPU, only slower."""
+    try:
+        from tinygrad.runtime.autogen import opencl as cl
+
+        kind = ctypes.c_uint64()
+        opened: Any = Device["CL"]
+        cl.clGetDeviceInfo(opened.device_id, cl.CL_DEVICE_TYPE, 8, ctypes.byref(kind), None)
+        return bool(kind.value & cl.CL_DEVICE_TYPE_GPU)
+    except Exception:  # no loader, no platform, no device
+        return False
