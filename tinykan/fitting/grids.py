@@ -197,14 +197,17 @@ def _grid_points(grid: np.ndarray, order: int) -> np.ndarray:
 
 def _checked_samples(samples: Any, in_features: int | None = None) -> np.ndarray:
     """Samples `[n, in_features]` in float64, from an array or a Tensor, or a UserError."""
-    values = samples.numpy() if isinstance(samples, Tensor) else np.asarray(samples)
+    try:
+        values = samples.numpy() if isinstance(samples, Tensor) else np.asarray(samples)
+        real = np.isrealobj(values) and values.dtype.kind not in "SU"
+        values = values.astype(np.float64) if real else values
+    except (TypeError, ValueError):  # ragged lists, and objects that are no numbers
+        real = False
+    if not real:
+        raise UserError("samples: an array of real numbers is needed")
     needed = f"[n, {in_features or 'in'}]"
     if values.ndim != 2 or 0 in values.shape or in_features not in (None, values.shape[1]):
         raise UserError(f"samples of shape {values.shape}: {needed} is needed, some of them")
-    try:
-        values = values.astype(np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"samples of type {values.dtype}: only real numbers are taken") from None
     if not np.isfinite(values).all():
         raise UserError("samples must be finite numbers")
     return values

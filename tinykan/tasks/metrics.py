@@ -14,7 +14,7 @@ ROWS = 256  # of an image at a time: what is computed on the way takes several t
 
 def mse(prediction: np.ndarray, target: np.ndarray) -> float:
     """Mean squared error, in float64. Raises UserError for different shapes."""
-    _check_shapes(prediction, target)
+    _check(prediction, target)
     total = sum(
         float(np.sum((prediction[rows].astype(np.float64) - target[rows]) ** 2))
         for rows in _bands(len(target))
@@ -32,7 +32,9 @@ def ssim(prediction: np.ndarray, target: np.ndarray) -> float:
     """Structural similarity (Wang et al. 2004), Gaussian window of sigma 1.5 and radius 5, averaged
     over pixels whose window lies inside the image, and over channels, of images scaled to [0, 1]:
     from -1 to 1, which is equality."""
-    _check_shapes(prediction, target)
+    _check(prediction, target)
+    if target.ndim not in (2, 3):
+        raise UserError(f"images of shape {target.shape}: [height, width, channels] is needed")
     radius = min(5, (min(target.shape[:2]) - 1) // 2)
     window = np.exp(-0.5 * (np.arange(-radius, radius + 1) / 1.5) ** 2)
     window /= window.sum()
@@ -59,7 +61,12 @@ def ssim(prediction: np.ndarray, target: np.ndarray) -> float:
     return total / count
 
 
-def _check_shapes(prediction: np.ndarray, target: np.ndarray) -> None:
+def _check(prediction: np.ndarray, target: np.ndarray) -> None:
+    """Integers are refused too: their range is not [-1, 1], and their differences wrap around."""
+    for name, values in {"prediction": prediction, "target": target}.items():
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+            kind = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+            raise UserError(f"{name} of type {kind}: an array of floats in [-1, 1] is needed")
     if prediction.shape != target.shape or target.size == 0:
         shapes = f"a prediction of shape {prediction.shape}, a target of shape {target.shape}"
         raise UserError(f"{shapes}: both must be of one shape, and not empty")

@@ -1,0 +1,162 @@
+"""Every public function that takes arrays, found by its signature, refuses those that do not fit in
+one line. A new one fails the first test until it has a case here."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+from tinygrad import Tensor
+
+import tinykan
+from tinykan import KAN, KANLayer, Predictor, UserError, batches, pixel_sampler, save_image
+from tinykan.fitting import update_grid
+from tinykan.interpret import attribution, prune
+from tinykan.interpret.diagram import save_diagram
+from tinykan.interpret.recovery import recover
+from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, suggest_symbolic
+from tinykan.tasks import metrics
+
+MODEL = KAN([2, 3, 1])
+X = np.random.default_rng(0).uniform(-1, 1, (40, 2))
+Y = X[:, :1]
+IMAGE = np.random.default_rng(1).uniform(-1, 1, (12, 14, 1)).astype(np.float32)
+
+# By qualified name: a call for each argument that is an array.
+ROWS = {
+    "tasks.sampling.batches": [lambda x: batches(x, Y), lambda y: batches(X, y)],
+    "tasks.prediction.Predictor.__call__": [Predictor(MODEL)],
+    "fitting.grids.update_grid": [lambda x: update_grid(KANLayer(2, 1), x)],
+    "interpret.attribution.attribution": [lambda x: attribution(MODEL, x)],
+    "interpret.pruning.prune": [lambda x: prune(MODEL, x)],
+    "interpret.symbolification.auto_symbolic": [lambda x: auto_symbolic(MODEL, x)],
+    "interpret.symbolification.suggest_symbolic": [lambda x: suggest_symbolic(MODEL, x, 0, 0, 0)],
+    "interpret.symbolification.fix_symbolic": [lambda x: fix_symbolic(MODEL, 0, 0, 0, "sin", x=x)],
+    "interpret.diagram.save_diagram": [lambda x: save_diagram(MODEL, x, "never.png")],
+    "interpret.recovery.recover": [lambda x: recover(x, Y), lambda y: recover(X, y)],
+}
+IMAGES = {
+    "tasks.images.pixel_sampler": [lambda image: pixel_sampler(image, 4, 0)],
+    "tasks.images.save_image": [lambda image: save_image(image, "never.png")],
+    "tasks.metrics.mse": [lambda p: metrics.mse(p, IMAGE), lambda t: metrics.mse(IMAGE, t)],
+    "tasks.metrics.psnr": [lambda p: metrics.psnr(p, IMAGE), lambda t: metrics.psnr(IMAGE, t)],
+    "tasks.metrics.ssim": [lambda p: metrics.ssim(p, IMAGE), lambda t: metrics.ssim(IMAGE, t)],
+}
+# What is called with arrays that tinykan itself made, and checked, before.
+INTERNAL = {
+    "checkpoint", "initializers", "kernels", "optim", "runs", "studies", "tensors", "training",
+    "fitting.full_batch", "fitting.least_squares", "fitting.lbfgs", "fitting.preconditioner",
+    "fitting.grids.knot_vectors", "fitting.grids.knots_from_samples",
+    "fitting.grids.extended_knots", "fitting.grids.refit",
+    "fitting.grids.with_knots", "interpret.attribution.backpropagated",
+    "interpret.attribution.checked_samples", "interpret.attribution.edge_statistics",
+    "interpret.symbolification.straightened", "layers", "tasks.images.render",
+    "tasks.images.render_rows", "interop", "interpret.candidates", "interpret.formulas",
+    "interpret.library", "interpret.rounding", "interpret.symbolic", "tasks.arrays",
+    "tasks.color_profiles", "tasks.deep_images", "tasks.delimited", "tasks.image_files",
+    "tasks.image_samples", "tasks.slices", "tasks.symbol_names", "tasks.tables",
+    "tasks.images.as_image", "tasks.images.bicubic", "tasks.images.from_bytes",
+    "tasks.images.interpolate", "tasks.images.to_bytes", "tasks.images.to_pillow",
+    "tasks.target_functions",
+}  # fmt: skip
+
+
+def takes_arrays(function) -> bool:
+    if isinstance(function, type):
+        return False  # of the methods, Predictor's call takes arrays
+    parameters = inspect.signature(function).parameters.values()
+    of_any_kind = {"x", "y", "inputs", "targets", "image", "samples", "data"}
+    return any(
+        "ndarray" in str(p.annotation) or (p.annotation == "Any" and p.name in of_any_kind)
+        for p in parameters
+    )
+
+
+def public_functions() -> set[str]:
+    found = {"tasks.prediction.Predictor.__call__"}
+    for module in pkgutil.walk_packages(tinykan.__path__, "tinykan."):
+        members = vars(importlib.import_module(module.name))
+        found |= {
+            f"{module.name}.{name}".removeprefix("tinykan.")
+            for name, member in members.items()
+            if not name.startswith("_")
+            and inspect.isfunction(member)
+            and member.__module__ == module.name
+            and takes_arrays(member)
+        }
+    return found
+
+
+def test_every_public_function_that_takes_arrays_has_a_case():
+    parts = (name.split(".") for name in public_functions())
+    uncovered = {
+        ".".join(path)
+        for path in parts
+        if not {".".join(path[:end]) for end in range(1, len(path) + 1)} & INTERNAL
+    }
+    assert uncovered == ROWS.keys() | IMAGES.keys()
+
+
+def each(cases):
+    return [
+        pytest.param(c, id=f"{n}-{i}") for n, calls in cases.items() for i, c in enumerate(calls)
+    ]
+
+
+@pytest.mark.parametrize("call", each(ROWS))
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((39, 3)),
+        np.zeros((40, 2, 2, 2)),
+        np.zeros((0, 2)),
+        np.zeros(7),
+        np.full((40, 2), np.nan),
+        np.full((40, 1), np.inf),
+        np.full((40, 2), 1e300),
+        np.full((40, 2), "a"),
+        np.zeros((40, 2), dtype=complex),
+        np.array([None] * 40),
+        [[1.0], [1.0, 2.0]],
+        None,
+        "text",
+        5.0,
+        {"x": [1.0]},
+    ],
+    ids=lambda bad: f"{type(bad).__name__}{np.shape(bad) if isinstance(bad, np.ndarray) else bad}",
+)  # fmt: skip
+def test_rows_that_do_not_fit_are_one_line(call, bad):
+    with pytest.raises(UserError) as error:
+        call(bad)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("call", each(IMAGES))
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros(12),
+        np.zeros((12, 14, 2)),
+        np.zeros((12, 14, 1, 1)),
+        np.zeros((0, 14, 1)),
+        np.zeros((12, 14, 1), dtype=np.uint8),
+        np.full((12, 14, 1), "a"),
+        None,
+        "text",
+    ],
+    ids=lambda bad: f"{type(bad).__name__}{np.shape(bad) if isinstance(bad, np.ndarray) else bad}",
+)  # fmt: skip
+def test_images_that_do_not_fit_are_one_line(call, bad):
+    with pytest.raises(UserError) as error:
+        call(bad)
+    assert "\n" not in str(error.value)
+
+
+def test_a_layer_takes_tensors_alone():
+    for wrong in (X, X.tolist(), None, Tensor(X, dtype="float")[:, :1]):
+        with pytest.raises(UserError) as error:
+            MODEL(wrong)
+        assert "\n" not in str(error.value)
