@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from tinygrad import Tensor
 
 from tests.helpers import float64, needs_float64
@@ -126,6 +127,7 @@ def test_a_constant_input_keeps_the_grid_that_it_was_given():
 
 
 @needs_float64
+@pytest.mark.long
 def test_moving_grids_do_not_disturb_a_chirp():
     """Grids that followed samples, and moments that stayed behind, left a spike of 0.077 at 20
     intervals."""

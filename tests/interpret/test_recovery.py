@@ -21,17 +21,16 @@ def write(path, targets, names="mass,speed,energy", inputs=2):
 
 
 def test_a_formula_of_one_variable_is_found(script, tmp_path):
-    write(tmp_path / "data.csv", 2 * X[:, 0] ** 2 - 1, "time,height", inputs=1)
+    write(tmp_path / "data.csv", 4e-4 * X[:, 0] ** 2 - 2e-4, "time,height", inputs=1)
     result = script(
         "recover_formula.py", "--data", tmp_path / "data.csv", "--hidden", 1, "--out", tmp_path
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1].startswith("2*time**2 - 1  mse")
+    assert result.stdout.splitlines()[-1].startswith("0.0004*time**2 - 0.0002  mse")
 
 
-@pytest.mark.parametrize(
-    ("scale", "shift"), [(4e-4, 0.0), pytest.param(1e9, 1e10, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("scale", "shift"), [(4e-4, 0.0), (1e9, 1e10)])
 def test_targets_of_any_scale_are_recovered(scale, shift):
     x = X[:200, :1]
     y = scale * x[:, 0] ** 2 + shift

@@ -12,6 +12,7 @@ LONG = (
     "A formula from data",
     "Learning without forgetting",
     "Reading a network by hand",
+    "Two moons",
 )
 
 

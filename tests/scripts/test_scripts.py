@@ -18,7 +18,7 @@ from tinykan.runs.presets import MODELS
 from tinykan.tasks import metrics
 
 CAMERA = ROOT / "images" / "camera.png"
-QUICK = ("spline", "siren", "edge-tanh")  # one of each kind of network
+QUICK = ("spline",)
 TINY = ["--size", 24, "--steps", 12, "--batch", 256, "--parameters", 800, "--depth", 2]
 
 
@@ -73,7 +73,9 @@ def test_every_model_fits_an_image_in_color(script, tmp_path, model):
     assert len(result.stdout.splitlines()) == 1
 
 
-@pytest.mark.parametrize("function", ["zigzag", "product_sqrt"])
+@pytest.mark.parametrize(
+    "function", ["zigzag", pytest.param("product_sqrt", marks=pytest.mark.long)]
+)
 def test_fit_function_draws_fit_and_edges(script, tmp_path, function):
     options = ["--function", function, "--steps", 12, "--basis", "BSpline(5)", "--parameters", 400]
     result = script("fit_function.py", *options, "--out", tmp_path)

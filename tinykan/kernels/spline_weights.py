@@ -88,7 +88,7 @@ def _sizes(batch: int, step: int, intervals: int) -> tuple[int, int]:
     least, most = SAMPLES
     wanted = min(max(least, 1 << (16 * intervals - 1).bit_length()), most)
     chunk = step * largest_divisor(batch // step, max(1, wanted // step))
-    return chunk, next((t for t in (8, 4, 2) if chunk >= 4 * t * intervals), 1)
+    return chunk, next((t for t in (8, 4) if chunk >= 4 * t * intervals), 2)
 
 
 def _sections(inputs: int, parts: int) -> int:
