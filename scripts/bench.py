@@ -1,4 +1,4 @@
-"""Times a training step of tinykan and of PyTorch's KAN libraries: the step-time benchmark."""
+"""Times a training step and a forward pass of tinykan and of other KAN libraries."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import multiprocessing
 import platform
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -31,16 +32,17 @@ WARM, TIMED = 3, 3  # steps of each turn: to wake threads and caches, and to be 
 
 @dataclass
 class Config:
-    """Times one training step (forward, gradients, Adam; float32) of a network in tinykan and in
-    the PyTorch libraries that are installed: each in a process of its own, taking turns; medians
-    over the turns, compile time apart. KANs are cubic. PyTorch runs on an NVIDIA GPU if tinykan
-    does, else on the CPU; the memory is that of the host."""
+    """Times one training step (forward, gradients, Adam; float32) and a forward pass alone of a
+    network in tinykan and in the PyTorch and JAX libraries that are installed: each in a process of
+    its own, taking turns; medians over the turns, compile time apart. "compiled" is torch.compile,
+    on a GPU with CUDA graphs. PyTorch and JAX run on an NVIDIA GPU if tinykan does, else on the
+    CPU; the memory is that of the host."""
 
     grids: str = option("5,50", "numbers of intervals")
     batches: str = option("4096", "batch sizes")
     networks: str = option("32-64-64-64-1", "widths of the layers, networks separated by commas")
     only: str | None = option(None, "names of contenders, separated by commas (default: all)")
-    rounds: int = option(10, "turns of each, of 3 timed steps", minimum=1)
+    rounds: int = option(10, "turns of each, of 3 timed steps and passes", minimum=1)
     limit: float = option(3.0, "leave a contender out beyond the size at which its step takes X s")
     device: str | None = option(None, "tinygrad device (default: the best one here)")
     out: str | None = option(
@@ -88,7 +90,8 @@ def main(config: Config) -> None:
 def measure(
     names: list[str], grid: int, batch: int, widths: list[int], place: str, rounds: int
 ) -> list[dict]:
-    """One row for each contender: seconds of a step in each turn, and the median."""
+    """One row for each contender: seconds of a step and of a forward pass in each turn, and the
+    medians in milliseconds."""
     context = multiprocessing.get_context("spawn")
     workers = {}
     for name in names:
@@ -98,8 +101,12 @@ def measure(
         process.start()
         theirs.close()
         # One after the other: a compiling contender would disturb the others.
-        workers[name] = (process, pipe, pipe.recv())
-    times: dict[str, list[float]] = {name: [] for name in names}
+        try:
+            about = pipe.recv()
+        except EOFError:  # a process out of memory is killed
+            about = {"failed": "the process was ended"}
+        workers[name] = (process, pipe, about)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(rounds):
         for name, (_, pipe, about) in workers.items():
             if "failed" not in about:
@@ -112,7 +119,9 @@ def measure(
         row = {"name": name, "grid": grid, "batch": batch, "network": network, **about}
         if times[name]:
             pipe.send("stop")
-            row |= {"ms": 1000 * median(times[name]), "peak_mb": pipe.recv(), "times": times[name]}
+            steps, passes = zip(*times[name], strict=True)
+            row |= {"ms": 1000 * median(steps), "forward_ms": 1000 * median(passes)}
+            row |= {"peak_mb": pipe.recv(), "times": steps, "forward_times": passes}
         process.join(30)
         rows.append(row)
     return rows
@@ -126,58 +135,72 @@ def work(pipe, name: str, grid: int, batch: int, widths: list[int], place: str) 
         rng = np.random.default_rng(0)
         x = rng.uniform(-1, 1, (batch, widths[0])).astype(np.float32)
         y = rng.normal(size=(batch, widths[-1])).astype(np.float32)
-        step, about = contender.build(widths, grid, x, y, place)
+        step, forward, about = contender.build(widths, grid, x, y, place)
         for _ in range(3):
             step()
-        pipe.send({"compile_seconds": time.perf_counter() - start, **about})
+        compiled = time.perf_counter() - start
+        for _ in range(3):
+            forward()
+        pipe.send({"compile_seconds": compiled, **about})
     except Exception as error:  # a library may fail in its own way; the others are still measured
         pipe.send({"failed": " ".join(f"{type(error).__name__}: {error}".split())[:200]})
         return
     while pipe.recv() == "step":
-        for _ in range(WARM):
-            step()
-        start = time.perf_counter()
-        for _ in range(TIMED):
-            step()
-        pipe.send((time.perf_counter() - start) / TIMED)
+        pipe.send((seconds(step), seconds(forward)))
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def seconds(run: Callable[[], None]) -> float:
+    for _ in range(WARM):
+        run()
+    start = time.perf_counter()
+    for _ in range(TIMED):
+        run()
+    return (time.perf_counter() - start) / TIMED
 
 
 def table(rows: list[dict]) -> str:
     """The results in Markdown; ratios are to the spline of tinykan of the same size."""
     ours = {_size(r): r["ms"] for r in rows if r["name"] == "tinykan spline" and "ms" in r}
     lines = [
-        "| library | intervals | batch | network | ms per step | ratio | compile, s | peak, MB "
-        "| kernels | parameters |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| library | intervals | batch | network | ms per step | ratio | forward, ms | compile, s "
+        "| peak, MB | kernels | parameters |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         size = f"{row['name']} | {row['grid']} | {row['batch']} | {row['network']}"
         if "failed" in row:
-            lines.append(f"| {size} | {row['failed']} | | | | | |")
+            lines.append(f"| {size} | {row['failed']} | | | | | | |")
             continue
         ratio = f"{row['ms'] / ours[_size(row)]:.2f}" if _size(row) in ours else ""
-        ms = f"{row['ms']:.1f}" if row["ms"] >= 10 else f"{row['ms']:.2f}"
+        step, forward = (f"{ms:.{1 if ms >= 10 else 2}f}" for ms in (row["ms"], row["forward_ms"]))
         lines.append(
-            f"| {size} | {ms} | {ratio} | {row['compile_seconds']:.1f} "
+            f"| {size} | {step} | {ratio} | {forward} | {row['compile_seconds']:.1f} "
             f"| {row['peak_mb']:.0f} | {row.get('kernels', '')} | {row['parameters']} |"
         )
     return "\n".join(lines)
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Milliseconds against the number of intervals, both logarithmic, a line for each library."""
+    """Milliseconds against the number of intervals, both logarithmic, a line for each library;
+    dotted lines are those of torch.compile."""
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 7), layout="constrained")
     axis = figure.subplots()
-    for number, name in enumerate(dict.fromkeys(r["name"] for r in rows)):
+    names = dict.fromkeys(r["name"] for r in rows)
+    plain = dict.fromkeys(name.removesuffix(" compiled") for name in names)
+    colors = dict(zip(plain, colormaps["tab20"].colors, strict=False))
+    for name in names:
         points = sorted((r["grid"], r["ms"]) for r in rows if r["name"] == name and "ms" in r)
-        style: dict[str, Any] = (
-            {"linewidth": 2.5} if name.startswith("tinykan") else {"linestyle": "--"}
-        )
-        style["color"] = f"C{number}" if number < 10 else "black"  # the cycle has ten
+        if not points:
+            continue
+        style: dict[str, Any] = {"linestyle": "--" if name in plain else ":"}
+        if name.startswith("tinykan"):
+            style = {"linewidth": 2.5}
+        style["color"] = colors[name.removesuffix(" compiled")]
         axis.loglog(*zip(*points, strict=True), marker="o", markersize=4, label=name, **style)
     axis.set(xlabel="intervals of the grid", ylabel="ms per training step")
     axis.grid(True, which="both", linewidth=0.3)
@@ -202,7 +225,7 @@ def _numbers(text: str, separator: str = ",") -> list[int]:
 
 def _machine() -> dict[str, str]:
     libraries = {}
-    for package in ("torch", "flashkan", "inkan", "pykan"):
+    for package in ("torch", "flashkan", "inkan", "pykan", "kanditioned", "jax", "jaxkan"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             libraries[package] = importlib.metadata.version(package)
     return {"machine": platform.machine(), "cores": str(multiprocessing.cpu_count())} | libraries

@@ -113,3 +113,5 @@ def test_a_benchmark_goes_on_without_its_figure(without, tmp_path):
     assert result.returncode == 0 and result.stderr.count("\n") == 1, result.stderr
     assert "pip install matplotlib" in result.stderr
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {"bench.json", "bench.md"}
+    rows = json.loads((tmp_path / "bench" / "bench.json").read_text())["results"]
+    assert len(rows) == 2 and all(row["ms"] > 0 and row["forward_ms"] > 0 for row in rows)
