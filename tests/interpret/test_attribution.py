@@ -250,6 +250,7 @@ def weighted(model: Network, last: int, scales: list[float]) -> None:
     layer.base_weight.assign(layer.base_weight * scale.unsqueeze(-1)).realize()
 
 
+@pytest.mark.long
 @given(weights, st.floats(0, 1.2))
 @settings(max_examples=8)
 def test_outputs_deviate_by_the_scores_of_the_removed_nodes_at_most(scales, threshold):

@@ -89,6 +89,7 @@ def test_attribution_counts_symbolic_edges_and_pruning_refuses_them():
         prune(model, x)
 
 
+@pytest.mark.long
 def test_grids_move_beside_symbolic_edges():
     model = fix_symbolic(KAN([2, 1], seed=0), 0, 1, 0, "x^2", (1.0, 0.0, 2.0, 0.0))
     x = np.random.default_rng(0).uniform(2, 3, (200, 2)).astype(np.float32)

@@ -44,7 +44,13 @@ NO_COMPILER_NEEDED = ("NULL:METAL", "NULL:WGSL")
 
 
 @pytest.mark.parametrize(
-    "target", ["NULL:NVCC:sm_90", "NULL:PTX:sm_90", "NULL:AMDLLVM:gfx1100", *NO_COMPILER_NEEDED]
+    "target",
+    [
+        pytest.param("NULL:NVCC:sm_90", marks=pytest.mark.long),
+        "NULL:PTX:sm_90",
+        "NULL:AMDLLVM:gfx1100",
+        *NO_COMPILER_NEEDED,
+    ],
 )
 def test_the_spline_layer_is_rendered(target):
     command = [sys.executable, "-c", RENDER, target.split(":")[1]]

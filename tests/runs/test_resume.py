@@ -208,6 +208,7 @@ def test_a_full_disk_loses_nothing(tmp_path, whole):
     assert_same(folder, whole)
 
 
+@pytest.mark.long
 def test_a_folder_that_vanishes_is_made_again(tmp_path, whole):
     folder = tmp_path / "run"
     process = start(folder)

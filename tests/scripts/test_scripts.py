@@ -180,6 +180,7 @@ def test_a_model_is_rendered_at_any_size(script, tmp_path):
     assert result.returncode == 1 and "maps 1 to 1" in result.stderr
 
 
+@pytest.mark.long
 def test_a_render_keeps_the_ratio_of_the_images_sides(script, tmp_path):
     Image.linear_gradient("L").resize((32, 21)).save(tmp_path / "image.png")
     result = script("fit_image.py", tmp_path / "image.png", *TINY[2:], "--out", tmp_path)
