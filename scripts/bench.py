@@ -192,7 +192,7 @@ def plot(rows: list[dict], path: Path) -> None:
     axis = figure.subplots()
     names = dict.fromkeys(r["name"] for r in rows)
     plain = dict.fromkeys(name.removesuffix(" compiled") for name in names)
-    colors = dict(zip(plain, colormaps["tab20"].colors, strict=False))
+    colors = {name: colormaps["tab20"](n % 20) for n, name in enumerate(plain)}
     for name in names:
         points = sorted((r["grid"], r["ms"]) for r in rows if r["name"] == name and "ms" in r)
         if not points:
