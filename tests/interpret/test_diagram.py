@@ -143,7 +143,8 @@ def test_diagrams_are_vector_graphics_too(tmp_path):
         ({"output_names": ["a", "b"]}, r"output names \['a', 'b'\]: 1 are needed, one for each"),
         (
             {"x": np.full((4, 2), np.nan)},
-            "samples hold nan in row 0, column 0: numbers must be finite, .*",
+            "samples hold nan in row 0, column 0: numbers must be finite, "
+            "and within the range of float32",
         ),
         ({"x": samples(3)}, r"samples of shape \(64, 3\): the last dimension must be 2"),
         (

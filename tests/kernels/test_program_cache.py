@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tinygrad import Context, Device, Tensor, helpers
+from tinygrad import Context, Device, Tensor, codegen, helpers
 
 from tinykan.kernels import program_cache
 
@@ -21,20 +21,20 @@ def lowered(tmp_path, monkeypatch):
     for name, value in {"CACHEDB": str(tmp_path / "cache.db"), "_db_connection": None}.items():
         monkeypatch.setattr(helpers, name, value)
     monkeypatch.setattr(helpers, "_db_tables", set())
-    names, lower = [], program_cache._to_program
+    names, lower = [], program_cache._lower_and_compile
 
     def counted(ast, renderer):
         names.append(ast.arg.name)
         return lower(ast, renderer)
 
-    monkeypatch.setattr(program_cache, "_to_program", counted)
-    monkeypatch.setattr(program_cache, "_programs", {})
+    monkeypatch.setattr(program_cache, "_lower_and_compile", counted)
+    monkeypatch.setattr(codegen, "to_program_cache", {})
     return names
 
 
 def in_a_new_process():
     """Forgets what is in memory."""
-    program_cache._programs.clear()
+    codegen.to_program_cache.clear()
 
 
 def result(x=X):

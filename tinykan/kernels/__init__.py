@@ -1,8 +1,9 @@
 """Kernels: the layers and the optimizer again, written as loops instead of tensor operations, which
 is many times as fast: local-support spline layers and dense layers, on CPUs and GPUs, and Adam.
 
-Layers ask `layer_output`, the optimizer imports tinykan.kernels.adam; nothing else knows of them. A
-kernel's reference is the plain path of the layer that it replaces.
+Layers ask `layer_output`, the optimizer imports tinykan.kernels.adam, and tinykan.device asks
+tinykan.kernels.tinygrad_faults about OpenCL; nothing else knows of them. A kernel's reference is
+the plain path of the layer that it replaces.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ of the right version, and one code generator serves every machine.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import platform
 from typing import Any
@@ -50,10 +51,13 @@ class LLVMLiteCompiler(Compiler):
             processor = llvm.get_host_cpu_name()
             # What is named comes last, and so prevails.
             names.insert(0, llvm.get_host_cpu_features().flatten())
+        every = ",".join(names)
         self._machine = llvm.Target.from_triple(TRIPLES[self.arch]).create_target_machine(
-            cpu=processor, features=",".join(names), opt=2, reloc="pic", codemodel="default"
+            cpu=processor, features=every, opt=2, reloc="pic", codemodel="default"
         )
-        super().__init__(f"llvmlite_{version()}_{processor}_{'_'.join(features)}")
+        # Processors of one name may differ in their features, as virtual machines' do.
+        digest = hashlib.sha256(every.encode()).hexdigest()[:16]
+        super().__init__(f"llvmlite_{version()}_{processor}_{digest}")
 
     def compile_to_obj(self, source: str) -> bytes:
         """The object file for a module of LLVM IR. Raises RuntimeError if it cannot be parsed."""

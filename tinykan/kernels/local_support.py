@@ -1,6 +1,6 @@
 """The B-splines that can be non-zero at a scalar, inside a kernel.
 
-Of a basis of order k these are k + 1 neighbours. On uniform knots they follow from the distances to
+Of a basis of order k these are k + 1 neighbors. On uniform knots they follow from the distances to
 their centers. On given knots `find_interval` searches the interval, and the recursion of Cox and
 de Boor is taken over the 2k knots around it alone (de Boor, A Practical Guide to Splines, ch. X).
 """
@@ -31,7 +31,7 @@ class Functions:
         return self.basis.order + 2 + (self.base is not None)
 
     @property
-    def found(self) -> int:
+    def found_rows(self) -> int:
         """The numbers that `find_interval` gives for an input; none on uniform knots."""
         return 0 if self.basis.knots is None else 1 + 2 * self.basis.order
 
@@ -49,8 +49,8 @@ class Functions:
     ) -> UOp:
         """`scratch` `[threads, width, rows, chunk]` after a thread has stored the functions of the
         inputs of a group in it, at the samples `start` to `start + chunk`: their values, or their
-        slopes. `found` is the result of `find_interval` `[in, found, batch]`, for given knots;
-        `numbers` are those of its two loops."""
+        slopes. `found` is the result of `find_interval` `[in, found_rows, batch]`, for given knots;
+        `numbers` are those of the two loops."""
         # Compilers vectorize this loop, which costs less than to write out its vectors.
         width = scratch.shape[1]
         q, sample = (
@@ -58,7 +58,7 @@ class Functions:
             for length, number in zip((width, chunk), numbers, strict=True)
         )
         i = group * width + q
-        near = [f[i, r, start + sample].load() for f in found for r in range(self.found)]
+        near = [f[i, r, start + sample].load() for f in found for r in range(self.found_rows)]
         at = x[start + sample, i].load()
         values, derivatives = local_functions(at, self.basis, self.base, near)
         kept = [values[0], *derivatives] if slopes else values
@@ -72,8 +72,7 @@ def find_interval(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
     k, count, own = basis.order, basis.intervals + 2 * basis.order + 1, knots.shape[0] > 1
 
     def knot(number: UOp) -> UOp:
-        bounded = number.maximum(0).minimum(count - 1).cast(dtypes.weakint)
-        return knots[i if own else 0, bounded]
+        return knots[i if own else 0, bounded(number, count - 1)]
 
     high = knots[i if own else 0, count - 1]
     # Intervals are half-open to the right, but the last one holds its end: that is searched for as

@@ -1,6 +1,6 @@
-"""A disk cache of kernels as they run. tinygrad caches what compilers return; but most of the time
-of a cold start goes into lowering kernels to source code, in Python, before there is a compiler to
-ask. What is cached here is the result of both, in the same database.
+"""A disk cache of lowered and compiled kernels. tinygrad caches on disk what compilers return; but
+most of the time of a cold start goes into lowering kernels to source code, in Python, before there
+is a compiler to ask. This cache holds the result of both, in tinygrad's own database.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import hashlib
 from importlib.metadata import version
 from typing import Any
 
-from tinygrad import helpers
-from tinygrad.engine import realize
-from tinygrad.helpers import CPU_COUNT, DEBUG, VIZ, ContextVar
+from tinygrad import codegen, helpers
+from tinygrad.helpers import DEBUG, VIZ, ContextVar
 from tinygrad.renderer import Renderer
 from tinygrad.uop.ops import Ops, UOp
 
@@ -19,32 +18,31 @@ FORMAT = 1  # of what is stored, and of the code that tinykan makes tinygrad gen
 # Variables that change nothing about a program; DEV is part of the renderer's target.
 IRRELEVANT = {"DEBUG", "DEV", "CACHELEVEL", "JIT", "JIT_BATCH_SIZE", "PROFILE", "VIZ", "SPEC"}
 
-_to_program = realize.to_program
-_programs: dict[str, UOp] = {}
+_lower_and_compile = codegen.do_to_program
 
 
 def install() -> None:
-    """Puts the cache before tinygrad's `to_program`, which lowers and compiles a kernel."""
-    setattr(realize, "to_program", to_program)  # noqa: B010, a function, to mypy
+    """Puts the cache between tinygrad's `to_program`, which has a cache in memory, and the function
+    that lowers and compiles a kernel which is not in that."""
+    setattr(codegen, "do_to_program", compiled_program)  # noqa: B010, a function, to mypy
 
 
-def to_program(ast: UOp, renderer: Renderer) -> UOp:
-    """As tinygrad's `to_program`: the compiled program of a kernel."""
+def compiled_program(ast: UOp, renderer: Renderer) -> UOp:
+    """As tinygrad's `do_to_program`: the compiled program of a kernel."""
     # What debugging prints comes from lowering. Compilers without a key are not to be cached.
     compiler = renderer.compiler.cachekey if renderer.compiler else None
     if compiler is None or DEBUG >= 4 or VIZ or ast.op is not Ops.SINK:
-        return _to_program(ast, renderer)
+        return _lower_and_compile(ast, renderer)
     variables = ContextVar._cache.items()
     settings = sorted((name, v.value) for name, v in variables if name not in IRRELEVANT)
-    kernel = ast.key.hex(), type(renderer).__name__, renderer.target, compiler, CPU_COUNT.value
+    kernel = ast.key.hex(), type(renderer).__name__, renderer.target, compiler
     text = repr((FORMAT, version("tinygrad"), *kernel, settings))
     key = hashlib.sha256(text.encode()).hexdigest()
-    if key not in _programs:
-        if (found := helpers.diskcache_get("tinykan_programs", key)) is None:
-            found = _runnable(_to_program(ast, renderer))
-            helpers.diskcache_put("tinykan_programs", key, found)
-        _programs[key] = found
-    return _programs[key]
+    found = helpers.diskcache_get("tinykan_programs", key)
+    if found is None:
+        found = _runnable(_lower_and_compile(ast, renderer))
+        helpers.diskcache_put("tinykan_programs", key, found)
+    return found
 
 
 def _runnable(program: UOp) -> UOp:

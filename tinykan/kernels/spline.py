@@ -70,7 +70,7 @@ def spline_layer(
     # What is looked up on given knots is kept for the gradients.
     given: list[Tensor] = []
     if basis.knots is not None:
-        given = [empty((inputs, functions.found, samples), x), basis.knots_like(x)]
+        given = [empty((inputs, functions.found_rows, samples), x), basis.knots_like(x)]
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy, x = Tensor(upstream).contiguous(), Tensor(call.src[3])
@@ -112,7 +112,7 @@ def _forward(y: UOp, scratch: UOp, x: UOp, *others: UOp, functions: Functions, b
     """The layer, from the inputs; given knots, with room for what is looked up on them; and the
     weights of splines, of the base, and the bias."""
     (_, width, rows, chunk), (samples, inputs), out = scratch.shape, x.shape, y.shape[1]
-    given, weights = (others[:2], others[2:]) if functions.found else ((), others)
+    given, weights = (others[:2], others[2:]) if functions.found_rows else ((), others)
     lanes = lanes_for(out, LANES)
     block, inner, thread = split_across_threads(samples // chunk)
     start = block * chunk
@@ -156,7 +156,7 @@ def _input_gradient(
     and the weights. For each input the sums over lanes of outputs go to `partial` first: to add up
     the lanes of several inputs in one loop costs less than those of each by itself."""
     (_, width, rows, chunk), (samples, inputs), out = scratch.shape, x.shape, upstream.shape[1]
-    found, weights = (others[:1], others[1:]) if functions.found else ((), others)
+    found, weights = (others[:1], others[1:]) if functions.found_rows else ((), others)
     lanes = partial.shape[3]
     parts = largest_divisor(out // lanes, LANES // SUMMED_LANES)
     stretches = out // (parts * lanes)

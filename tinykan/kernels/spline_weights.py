@@ -6,8 +6,8 @@ for each input: those of one interval add to the same rows, whose sums then stay
 tile of samples. What fills up the last tile of an interval is a sample of zeros, so that all loops
 have lengths which are known when the kernel is compiled.
 
-Each thread owns its inputs, or outputs of theirs, and goes through the batch in order: there are no
-atomics, and repeated runs give the same bits.
+Each thread owns some of the inputs, or some outputs of each of them, and goes through the batch in
+order: there are no atomics, and repeated runs give the same bits.
 """
 
 from __future__ import annotations
@@ -52,10 +52,8 @@ def weight_gradient(
     parts = dy.shape[1] // lanes
     sections = _sections(inputs, parts)
     threads = threads_for(inputs * sections)
-    owned = inputs * sections // threads
-    width = largest_divisor(owned if sections == 1 else inputs, TOGETHER)
-    if inputs // width * sections % threads:
-        width = 1
+    widths = (w for w in range(1, TOGETHER + 1) if inputs % w == 0)
+    width = max(w for w in widths if inputs // w * sections % threads == 0)
     places = (chunk + min(intervals, chunk) * (tile - 1)) // tile * tile
 
     def integers(size: int) -> Tensor:
@@ -130,7 +128,7 @@ def _weight_gradient(
         at = thread * units + unit
         return unit, at // sections * width, at % sections * (parts // sections)
 
-    # The sums from zero; and the sample of zeros.
+    # Clear the sums, and make the sample of zeros.
     cleared = []
     for total in sums:
         unit, i, first = work()
@@ -154,7 +152,19 @@ def _weight_gradient(
     unit, i, first = work()
     evaluated = next(numbers), next(numbers)
     scratch = functions.stored(scratch, thread, x, found, start, i // width, chunk, evaluated)
-    order = _sorted(scratch, order, rank, starts, thread, (block, unit), chunk, tile, tiles, loop)
+    order = _sorted(
+        scratch,
+        order,
+        rank,
+        starts,
+        thread=thread,
+        outer=(block, unit),
+        intervals=functions.basis.intervals,
+        chunk=chunk,
+        tile=tile,
+        tiles=tiles,
+        loop=loop,
+    )
 
     part, q, number, lane = loop(parts // sections), loop(width), loop(tiles), side_by_side()
     member, members = loop_over(tile, next(numbers))
@@ -178,23 +188,25 @@ def _sorted(
     order: UOp,
     rank: UOp,
     starts: UOp,
+    *,
     thread: UOp,
     outer: tuple[UOp, ...],
+    intervals: int,
     chunk: int,
     tile: int,
     tiles: int,
     loop: Callable[[int], UOp],
 ) -> UOp:
     """`order` `[threads, width, tiles * tile]` with the samples of a chunk by interval, for each of
-    `width` inputs, in each pass of the loops `outer`; the sample of zeros is number `chunk`."""
-    _, width, _, _ = scratch.shape
-    last = starts.shape[2] - LINE - 1  # where the place after the last tile so far is kept
+    `width` inputs, in each pass of the loops `outer`; the sample of zeros is number `chunk`.
+    `starts` has an entry for each interval, and one for the place after the last tile so far."""
+    width = scratch.shape[1]
 
     def interval(k: int, sample: UOp) -> UOp:
-        return bounded(scratch[thread, k, 0, sample].load(), last - 1)
+        return bounded(scratch[thread, k, 0, sample].load(), intervals - 1)
 
     # How many samples of its interval are before each sample, and how many there are:
-    q, n = loop(width), loop(last + 1)
+    q, n = loop(width), loop(intervals + 1)
     starts = starts.after(starts.after(*outer)[thread, q, n].store(0).end(n, q))
     sample, stored = loop(chunk), []
     for k in range(width):
@@ -204,11 +216,12 @@ def _sorted(
     counted = UOp.group(*stored).end(sample)
     starts, rank = starts.after(counted), rank.after(counted)
     # where the tiles of an interval start:
-    n, stored = loop(last), []
+    n, stored = loop(intervals), []
     for k in range(width):
-        here, length = starts.after(n)[thread, k, last].load(), starts[thread, k, n].load()
+        here = starts.after(n)[thread, k, intervals].load()
+        length = starts[thread, k, n].load()
         following = here + (length + (tile - 1)) // tile * tile
-        stored += [starts[thread, k, n].store(here), starts[thread, k, last].store(following)]
+        stored += [starts[thread, k, n].store(here), starts[thread, k, intervals].store(following)]
     starts = starts.after(UOp.group(*stored).end(n))
     # and each sample to its place, among samples of zeros.
     q, place = loop(width), loop(tiles * tile)

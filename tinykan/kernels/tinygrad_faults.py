@@ -50,7 +50,7 @@ def allow_unaligned_vectors() -> None:
 
 
 def write_constants_with_a_point() -> None:
-    """tinygrad 0.13.0 writes the float64 constant 0.00001 as 1e-05, which LLVM does not read."""
+    """tinygrad 0.13.0 writes the float64 constant 0.00001 as 1e-05, which is no number to LLVM."""
     _edit_llvm_ir(lambda source: re.sub(r"(?<=[ ,])(-?\d+)(e[+-]\d+)\b", r"\1.0\2", source))
 
 
@@ -78,8 +78,8 @@ def free_graphs_outside_workers() -> None:
 
 
 def discard_unfinished_compilers() -> None:
-    """Where there is no libLLVM, making tinygrad 0.13.0's compiler fails, which is how it is found
-    out; and then discarding what was made of it prints a traceback."""
+    """Where there is no libLLVM, the constructor of tinygrad 0.13.0's LLVM compiler raises an
+    error, which is how its absence is noticed; the object's destructor then prints a traceback."""
     discard = LLVMCompiler.__del__
 
     def delete(self: LLVMCompiler) -> None:
@@ -90,7 +90,8 @@ def discard_unfinished_compilers() -> None:
 
 
 def opencl_is_a_gpu() -> bool:
-    """tinygrad 0.13.0 prefers OpenCL to the CPU, even where OpenCL is that CPU, only slower."""
+    """Whether tinygrad's OpenCL device is a GPU. tinygrad 0.13.0 prefers OpenCL to its CPU device,
+    even where OpenCL runs on the same CPU and is slower."""
     try:
         from tinygrad.runtime.autogen import opencl as cl
 
