@@ -25,7 +25,8 @@ class Basis:
     frozen dataclasses, which compare, print and are saved by their options."""
 
     domain: tuple[float, float] | None = None  # where the functions are meant to be used
-    initializer = "polynomial"  # of INITIALIZERS: how coefficients start
+    initializer = "polynomial"  # of INITIALIZERS: how coefficients start,
+    lone_initializer = ""  # and where there is no base function, if otherwise
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if not abstract:
@@ -118,7 +119,7 @@ class BSpline(Basis):
     order: int = 3
     domain: tuple[float, float] = (-1.0, 1.0)
     knots: Tensor | None = field(default=None, compare=False, repr=False)
-    initializer = "spline"
+    initializer, lone_initializer = "spline", "lines"
 
     def __post_init__(self) -> None:
         check_integer("intervals", self.intervals, 1, 100_000)

@@ -100,7 +100,7 @@ class KANLayer:
             lookup("base function", base, ACTIVATIONS)
         self.in_features, self.out_features = in_features, out_features
         self.basis, self.base, self.kernels = basis or BSpline(), base, kernels
-        name = initializer or self.basis.initializer
+        name = initializer or (not base and self.basis.lone_initializer) or self.basis.initializer
         draw = lookup("initializer", name, INITIALIZERS)
         rng = rng or np.random.default_rng()
         edges = (in_features, self.basis.n_functions, out_features)

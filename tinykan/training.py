@@ -26,7 +26,8 @@ Penalty = Callable[[list[Tensor]], Tensor]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 EXPLODED = 1e3  # times the first loss and the targets' variance: no run that gets there comes back
 OUTSIDE_SAMPLES = 512  # of a batch, from which the share of inputs outside the grid is taken
-OUTSIDE_LIMIT = 0.05  # the share above which the user should know
+OUTSIDE_LIMIT = 0.05  # the share of the first layer's above which the user should know,
+HIDDEN_LIMIT = 0.5  # and of other layers': with a fifth outside, grids that move gain nothing
 
 
 class DivergenceError(UserError):
@@ -108,7 +109,7 @@ def training_step(sample: Sampler, optimizer: Adam, objective: Objective) -> Cal
 @other_names(lr="learning_rate=", opt="steps= (Adam), lbfgs=", lamb="penalty=Regularization(...)")
 def fit(
     model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
-    schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int = 0,
+    schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int | None = None,
     loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
     log_every: int | None = None, progress: bool = True,
 ) -> History:  # fmt: skip
@@ -132,8 +133,8 @@ class Training:
     gradients and the update are compiled into one step; a sampler that draws by other means, as
     with NumPy, is called before each step instead. L-BFGS has one sample, the last, at every
     iteration, and float64 where the device has it; it ends early if it finds no lower loss.
-    `grid_updates` times in the first half of the steps, and again of the iterations, grids that
-    their inputs have left are moved (tinykan.fitting.GridMover).
+    `grid_updates` times (default: 0 under Adam, 5 under L-BFGS) in the first half of the steps, and
+    again of the iterations, grids that their inputs have left move (tinykan.fitting.GridMover).
 
     `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
     that is minimized, not to the one that is reported. Every `log_every` steps (by default about
@@ -151,13 +152,13 @@ class Training:
 
     def __init__(
         self, model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
-        schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int = 0,
+        schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int | None = None,
         loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
         log_every: int | None = None, progress: bool = True, resume: State | None = None,
     ) -> None:  # fmt: skip
         check_integer("lbfgs", lbfgs, 0)
         check_integer("steps", steps, 0 if lbfgs else 1)
-        check_integer("grid_updates", grid_updates, 0)
+        check_integer("grid_updates", 0 if grid_updates is None else grid_updates, 0)
         self.total = steps + lbfgs
         self.log_every = max(1, self.total // 100) if log_every is None else log_every
         check_integer("log_every", self.log_every, 1)
@@ -166,15 +167,17 @@ class Training:
         weights = learnable(model)
         if (lbfgs or grid_updates) and isinstance(weights[0].device, tuple):
             raise UserError("L-BFGS and grid updates run on one device, not on several")
-        if grid_updates:
-            from tinykan.fitting import own_knots  # a wing, which only these options need
-
-            own_knots(model)
         Tensor.realize(*weights)
         self.model, self.sample, self.steps, self.lbfgs = model, sample, steps, lbfgs
         self.grid_updates, self.halvings, self.done = grid_updates, halvings, 0
         self.objective = objective_of(model, loss, penalty)
         self.adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
+        self.moves: list[int] = []
+        self.move_grids: Any = None
+        if grid_updates:
+            from tinykan.fitting import grid_moves  # a wing, which only this option needs
+
+            self.moves, self.move_grids = grid_moves(self, steps, grid_updates, self.adam)
         variance = self.points(0)[1].numpy().astype(np.float64).var(axis=0).max()
         self.history, self.guard = History(), DivergenceGuard(model, float(variance))
         if resume:
@@ -189,14 +192,13 @@ class Training:
 
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
-        moves, move_grids = self.grid_moves(self.steps, self.adam)
         memory = [] if _depends_on_step_alone(self.sample) else self.points(self.done)
         sample = (lambda step: (memory[0], memory[1])) if memory else self.sample
         take_step = TinyJit(training_step(sample, self.adam, self.objective))
         self.start_clock()
         for number in range(self.done + 1, self.steps + 1):
-            if number - 1 in moves:
-                move_grids(*self.points(number - 1))
+            if number - 1 in self.moves:
+                self.move_grids(*self.points(number - 1))
             for kept, drawn in zip(memory, self.points(number - 1) if memory else [], strict=True):
                 if kept.shape != drawn.shape:
                     raise UserError(f"batches of shapes {kept.shape} and {drawn.shape} differ")
@@ -230,17 +232,9 @@ class Training:
         return self.adam.state() | self.guard.arrays(), record
 
     def points(self, step: int) -> list[Tensor]:
-        """The inputs and targets of a step, outside the compiled one."""
-        return _drawn(self.sample, Tensor([step], dtype=dtypes.int32).realize())
-
-    def grid_moves(self, steps: int, adam: Adam | None = None) -> tuple[list[int], Any]:
-        """After which of `steps` grids may move, and the GridMover that moves them."""
-        if not self.grid_updates:
-            return [], None
-        from tinykan.fitting import GridMover  # a wing, which only this option needs
-
-        moves = sorted({steps * n // (2 * self.grid_updates) for n in range(self.grid_updates)})
-        return moves, GridMover(self.model, self.objective, adam)
+        """Copies of a step's inputs and targets: slices of tensors are views, and stay the same."""
+        drawn = _drawn(self.sample, Tensor([step], dtype=dtypes.int32).realize())
+        return [t.clone().realize() for t in drawn]
 
     def start_clock(self) -> None:
         self._first, self._compiling, self._start = self.done, 0.0, time.perf_counter()
@@ -278,13 +272,13 @@ class Training:
     def _show(self, number: int, loss: float) -> None:
         self.bar.set_description(f"loss {loss:.6f}")
         self.bar.update(number - self.bar.n)
-        outside = self.history.outside
-        worst = max(range(len(outside)), key=outside.__getitem__)
-        if outside[worst] > OUTSIDE_LIMIT and not self.warned:
-            self.warned = True
-            where = f"{outside[worst]:.0%} of the inputs of layer {worst + 1} are outside its grid"
-            remedy = "" if self.grid_updates else "let grids move (grid_updates=5), "
-            warn(f"{where}, where splines end; {remedy}scale the inputs or widen the domain")
+        for layer, share in enumerate(self.history.outside, 1):
+            if share > (OUTSIDE_LIMIT if layer == 1 else HIDDEN_LIMIT) and not self.warned:
+                self.warned = True
+                where = f"{share:.0%} of the inputs of layer {layer} are outside its grid"
+                moves = "" if self.grid_updates else "let grids move (grid_updates=5), "
+                remedy = f"{moves}{'scale' if layer == 1 else 'normalize'} them or widen the domain"
+                warn(f"{where}, where splines end; {remedy}")
 
 
 class DivergenceGuard:
@@ -292,9 +286,14 @@ class DivergenceGuard:
     that weights are good once the next logged loss shows it."""
 
     def __init__(self, model: Network, scale: float) -> None:
+        self.first_loss, self.scale = math.inf, scale
+        self.watch(model, 0)
+
+    def watch(self, model: Network, step: int) -> None:
+        """From here on it keeps the weights that `model` has now, after `step`, and later ones."""
         # With the knots, which may move, and without which coefficients mean nothing.
-        self.weights, self.first_loss, self.scale = get_parameters(model), math.inf, scale
-        self.good = self.latest = 0, self._copy()
+        self.weights = get_parameters(model)
+        self.good = self.latest = step, self._copy()
 
     def check(self, step: int, loss: float) -> None:
         """Raises DivergenceError, with the good weights restored, if `loss` of `step` is bad."""

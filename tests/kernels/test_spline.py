@@ -74,9 +74,9 @@ def test_values_and_gradients_match_the_plain_path(order, grid, base):
         (1024, 1, 3, 5),
         (2, 1, 2, 2),
         (64, 3, 64, 5),
-        (130, 7, 1, 5),
+        pytest.param(130, 7, 1, 5, marks=pytest.mark.long),
         (513, 2, 67, 20),
-        (256, 4, 96, 50),
+        pytest.param(256, 4, 96, 50, marks=pytest.mark.long),
     ],
 )
 @pytest.mark.parametrize("grid", ["uniform", "own"])
@@ -98,7 +98,7 @@ ENDS += [[0.5] * 15, [-2.5] * 9 + [-1] * 6, [-1] * 4 + [-0.5] * 4 + [0] * 7]
     [k if n == 1 else pytest.param(k, marks=pytest.mark.long) for n, k in enumerate(ENDS)],
     ids=["none", "even", "ends", "same", "negative", "zero"],
 )
-@settings(max_examples=25)  # of many numbers: most of the time is not spent on numbers
+@settings(max_examples=12)  # of many numbers: most of the time is not spent on numbers
 @given(
     x=st.lists(
         st.one_of(

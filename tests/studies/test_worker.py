@@ -72,6 +72,7 @@ def test_a_study_from_start_to_report(study, tmp_path):
 LONGER = TINY.replace("steps = 8", "steps = 3000").replace("steps = 4", "steps = 40")
 
 
+@pytest.mark.long
 def test_ctrl_c_loses_at_most_the_running_cell(study, tmp_path):
     study(LONGER)
     worker = ablate(tmp_path)

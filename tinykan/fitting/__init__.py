@@ -6,7 +6,7 @@ Moving and refining grids calls SciPy, of the `lbfgs` extra, when it refits spli
 """
 
 from tinykan.fitting.grids import refine, update_grid
-from tinykan.fitting.moving_grids import GridMover, own_knots
+from tinykan.fitting.moving_grids import GridMover, grid_moves, own_knots
 from tinykan.fitting.penalties import Regularization
 
-__all__ = ["GridMover", "Regularization", "own_knots", "refine", "update_grid"]
+__all__ = ["GridMover", "Regularization", "grid_moves", "own_knots", "refine", "update_grid"]

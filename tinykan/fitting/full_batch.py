@@ -8,43 +8,61 @@ from typing import Any
 
 from tinygrad import Tensor
 
+from tinykan.fitting.grids import spline_layers
 from tinykan.fitting.lbfgs import LBFGS, float64
+from tinykan.fitting.moving_grids import grid_moves, own_knots
 from tinykan.tensors import learnable
+
+# Under L-BFGS, by default: the error of [2,1,1] on exp(J0(20 x1) + x2^2) is then 0.6 of that with
+# fixed grids, and others' 0.5 to 1.3.
+GRID_UPDATES = 5
 
 
 def full_batch(training: Any, stop: Callable[[Any], bool | None]) -> None:
     """Runs the `training.lbfgs` iterations of a tinykan.training.Training, which calls this; after
     each iteration `stop(step)` ends them by returning True."""
+    bases = [(layer, layer.basis) for _, layer in spline_layers(training.model)]
+    updates = GRID_UPDATES if training.grid_updates is None else training.grid_updates
+    updates = updates if bases else 0
+    if updates:
+        own_knots(training.model)
+        training.guard.watch(training.model, training.done)
     with float64(training.model):
-        phase = FullBatch(training, stop)
+        phase = FullBatch(training, stop, updates)
         phase.run()
+    if not phase.moved:
+        for layer, basis in bases:  # evaluated in closed form, if it is uniform
+            layer.basis = basis
     if training.progress and training.done < training.total and not phase.stopped:
         iterations = training.done - training.steps
         print(f"L-BFGS found no lower loss after {iterations} iterations", file=sys.stderr)
 
 
 class FullBatch:
-    """The phase of one `training`, its model in the type that it is refined in."""
+    """The phase of one `training`, its model in the type that it is refined in, on knots of its own
+    if there are `updates` of grids."""
 
-    def __init__(self, training: Any, stop: Callable[[Any], bool | None]) -> None:
-        self.training, self.stop, self.stopped, self.moving = training, stop, False, False
+    def __init__(self, training: Any, stop: Callable[[Any], bool | None], updates: int) -> None:
+        self.training, self.stop, self.stopped, self.moved = training, stop, False, False
         training.start_clock()
         dtype, points = learnable(training.model)[0].dtype, training.points(training.steps)
         self.batch: list[Tensor] = [t.cast(dtype).contiguous().realize() for t in points]
+        self.moves: list[int] = []
+        self.mover: Any = None
+        if updates:
+            self.moves, self.mover = grid_moves(training, training.lbfgs, updates)
         self.optimizer = LBFGS(training.model, training.objective, *self.batch)
         training.guard.check(training.done, self.optimizer.report()[0])
-        self.moves, self.mover = training.grid_moves(training.lbfgs)
 
     def run(self) -> None:
-        if self.mover:
-            self.mover(*self.batch)
-        left = self.training.lbfgs
+        left, self.moving = self.training.lbfgs, self.mover is not None
         while left > 0 and not self.stopped:
+            if self.moving:
+                self.moved |= self.mover(*self.batch)
             self.moving = False
             left -= self.optimizer.run(left, self.after)
             if not self.moving:  # L-BFGS found no lower loss, or is done
                 return
-            self.mover(*self.batch)
 
     def after(self, report: list[float]) -> bool:
         """Records an iteration; whether L-BFGS ends here, as it must where the grids move."""

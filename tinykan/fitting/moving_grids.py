@@ -24,7 +24,7 @@ from tinykan.tensors import overwrite
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # as tinykan.training's
 MAX_SAMPLES = 2048  # of a batch, to which grids move
 LEFT = 0.01  # the share of an input's samples outside its grid above which that moves
-USED = 0.5  # the part of a grid that its input takes up, below which that moves under L-BFGS
+USED = 0.5  # the part of a hidden layer's grid that is in use, below which L-BFGS narrows it
 # Of the range of the samples, on either side. The network's inputs stay where they are; those of
 # other layers do not: with 0.05, L-BFGS on exp(sin(pi x) + y^2) ends in bad minima for one seed of
 # four, with 0.5 it loses a digit at fine grids.
@@ -42,9 +42,10 @@ class GridMover:
     layer goes back if the loss is higher after its move.
 
     `objective(x, y)` is that of tinykan.training. Moments of `adam` are carried over. Without it,
-    grids of which less than USED is in use move too; under Adam, whose steps are of one size for
-    all coefficients, narrow grids make steep functions and training unstable. The layers have
-    `own_knots`, updated in place, so that compiled steps go on using them.
+    grids of hidden layers of which less than USED is in use move too; under Adam, whose steps are
+    of one size for all coefficients, narrow grids make steep functions and training unstable. The
+    grid of the network's inputs never narrows: what it knew of the rest would be lost. The layers
+    have `own_knots`, updated in place, so that compiled steps go on using them.
     """
 
     def __init__(self, model: Network, objective: Objective, adam: Adam | None = None) -> None:
@@ -98,7 +99,8 @@ class GridMover:
         low, high = own[:, basis.order], own[:, basis.order + basis.intervals]
         outside = ((samples < low) | (samples > high)).mean(axis=0)
         narrow = np.ptp(samples, axis=0) < USED * (high - low)
-        moves = outside > LEFT if self.adam else (outside > LEFT) | narrow
+        narrows = index > 0 and self.adam is None
+        moves = (outside > LEFT) | narrow if narrows else outside > LEFT
         margin = MARGIN if index else FIRST_MARGIN
         knots = knots_from_samples(samples, basis.intervals, basis.order, grid_eps=1, margin=margin)
         # A constant input stays on the grid that it was given.
@@ -119,6 +121,15 @@ class GridMover:
                 columns = [np.interp(*pair, column) for column in values[i].T]
                 values[i] = factor[i] ** power * np.stack(columns, axis=-1)
             overwrite(moments, values)
+
+
+def grid_moves(
+    training: Any, steps: int, count: int, adam: Adam | None = None
+) -> tuple[list[int], GridMover]:
+    """After which of `steps`, `count` of them and all in the first half, the grids of a
+    tinykan.training.Training may move, and what moves them."""
+    moves = sorted({steps * n // (2 * count) for n in range(count)})
+    return moves, GridMover(training.model, training.objective, adam)
 
 
 def own_knots(model: Network) -> None:

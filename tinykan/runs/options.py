@@ -25,8 +25,11 @@ class Options(ModelOptions):
     lbfgs: int = option(
         0, "iterations of L-BFGS after Adam's steps, all on one batch, in float64", minimum=0
     )
-    grid_updates: int = option(
-        0, "times that splines' grids are moved to their inputs in the first half", minimum=0
+    grid_updates: int | None = option(
+        None,
+        "times that splines' grids are moved to their inputs in the first half of Adam's steps and "
+        "in that of L-BFGS's iterations (default: 0 and 5)",
+        minimum=0,
     )
     halvings: int = option(
         0, "times to continue with half the learning rate when training diverges", minimum=0
@@ -61,7 +64,9 @@ class Options(ModelOptions):
 
     def settled(self, task: Task) -> dict[str, Any]:
         """Options whose default depends on others or on the task, with the values that are used."""
-        return {"lr": self.rate}
+        moved = "5 under L-BFGS" if self.lbfgs else 0
+        moves = moved if self.grid_updates is None else self.grid_updates
+        return {"lr": self.rate, "grid_updates": moves}
 
 
 # What may differ between a run and its resumption.

@@ -301,7 +301,17 @@ def _wavelet(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarra
     return rng.uniform(-limit, limit, shape)
 
 
+def _lines(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Splines close to random lines, where there is no base function to start from: slopes drawn as
+    its weights are. With slopes that keep the scale of their inputs an image has 2 dB less."""
+    limit = 1 / np.sqrt(shape[0])
+    slopes = rng.uniform(-limit, limit, (shape[0], 1, shape[2]))
+    curves = INITIALIZERS["spline"](rng, shape)
+    return slopes * np.linspace(-1, 1, shape[1])[:, None] + curves
+
+
 INITIALIZERS |= {
+    "lines": _lines,
     "rbf": _rbf,
     "chebyshev": _chebyshev,
     "fourier": _fourier,
