@@ -12,7 +12,9 @@ import pytest
 from tinygrad import Tensor
 
 import tinykan
-from tinykan import KAN, KANLayer, Predictor, UserError, batches, pixel_sampler, save_image
+from tinykan import KAN, KANLayer, Predictor, Standardized, UserError, batches
+
+from tinykan import pixel_sampler, save_image  # isort: skip
 from tinykan.fitting import update_grid
 from tinykan.interpret import attribution, prune
 from tinykan.interpret.diagram import save_diagram
@@ -29,6 +31,11 @@ IMAGE = np.random.default_rng(1).uniform(-1, 1, (12, 14, 1)).astype(np.float32)
 ROWS = {
     "tasks.sampling.batches": [lambda x: batches(x, Y), lambda y: batches(X, y)],
     "tasks.prediction.Predictor.__call__": [Predictor(MODEL)],
+    "tasks.standardization.Standardized": [
+        lambda x: Standardized(x, Y),
+        lambda y: Standardized(X, y),
+    ],
+    "tasks.standardization.Prediction.__call__": [Standardized(X, Y).predictor(MODEL)],
     "fitting.grids.update_grid": [lambda x: update_grid(KANLayer(2, 1), x)],
     "interpret.attribution.attribution": [lambda x: attribution(MODEL, x)],
     "interpret.pruning.prune": [lambda x: prune(MODEL, x)],
@@ -74,7 +81,12 @@ def takes_arrays(function) -> bool:
 
 
 def public_functions() -> set[str]:
-    found = {"tasks.prediction.Predictor.__call__"}  # of the methods, this one takes arrays
+    # Of classes and methods, these take arrays of any kind.
+    found = {
+        "tasks.prediction.Predictor.__call__",
+        "tasks.standardization.Prediction.__call__",
+        "tasks.standardization.Standardized",
+    }
     for module in pkgutil.walk_packages(tinykan.__path__, "tinykan."):
         members = vars(importlib.import_module(module.name))
         found |= {

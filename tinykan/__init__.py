@@ -10,9 +10,8 @@ from tinykan.kernels.tinygrad_faults import work_around
 from tinykan.layers import KANLayer
 from tinykan.networks import KAN, MLP, Encoding, Network, parameter_count
 from tinykan.runs.widths import widths_for
-from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
-from tinykan.tasks.prediction import Predictor
-from tinykan.tasks.sampling import batches
+from tinykan.tasks import ImageError, Predictor, Standardized, batches
+from tinykan.tasks.images import load_image, pixel_sampler, render, save_image
 from tinykan.training import DivergenceError, History, Step, Training, fit
 from tinykan.variants import RBF, Chebyshev, EdgeTanh, Fourier, Polynomial, Siren, Wavelet
 
@@ -23,8 +22,8 @@ __all__ = [
     "KAN", "MLP", "RBF", "BSpline", "Basis", "Chebyshev", "CheckpointError", "DeviceError",
     "DivergenceError", "EdgeTanh", "Encoding", "Fourier", "Gaussian", "History", "ImageError",
     "KANLayer", "Linear", "NeRF", "Network", "Polynomial", "Predictor", "Raw", "Scaled", "Sines",
-    "Siren", "Step", "Training", "UserError", "Wavelet", "batches", "fit", "load", "load_image",
-    "parameter_count", "pixel_sampler", "render", "save", "save_image", "widths_for",
+    "Siren", "Standardized", "Step", "Training", "UserError", "Wavelet", "batches", "fit", "load",
+    "load_image", "parameter_count", "pixel_sampler", "render", "save", "save_image", "widths_for",
 ]
 # fmt: on
 

@@ -277,7 +277,8 @@ class Training:
                 self.warned = True
                 where = f"{share:.0%} of the inputs of layer {layer} are outside its grid"
                 moves = "" if self.grid_updates else "let grids move (grid_updates=5), "
-                remedy = f"{moves}{'scale' if layer == 1 else 'normalize'} them or widen the domain"
+                scale = "scale them (tinykan.Standardized)" if layer == 1 else "normalize them"
+                remedy = f"{moves}{scale} or widen the domain"
                 warn(f"{where}, where splines end; {remedy}")
 
 

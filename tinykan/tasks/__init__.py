@@ -5,7 +5,9 @@ benchmark tasks by name; image files, tables of numbers, metrics, and prediction
 from tinykan.tasks.benchmarks import BENCHMARKS
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
+from tinykan.tasks.sampling import batches
 from tinykan.tasks.slices import SlicesTask
+from tinykan.tasks.standardization import Standardized
 from tinykan.tasks.tables import DataTable, read_table
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS, TargetFunction, half_moons
 from tinykan.tasks.task import FunctionTask, ImageTask, Task
@@ -13,7 +15,7 @@ from tinykan.tasks.task import FunctionTask, ImageTask, Task
 # fmt: off
 __all__ = [
     "BENCHMARKS", "TARGET_FUNCTIONS", "DataTable", "FunctionTask", "ImageError", "ImageTask",
-    "Predictor", "SlicesTask", "TargetFunction", "Task", "half_moons", "load_image",
-    "pixel_sampler", "read_table", "render", "save_image",
+    "Predictor", "SlicesTask", "Standardized", "TargetFunction", "Task", "batches", "half_moons",
+    "load_image", "pixel_sampler", "read_table", "render", "save_image",
 ]
 # fmt: on

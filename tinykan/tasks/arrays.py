@@ -87,13 +87,13 @@ def _array(values: Any, name: str) -> np.ndarray:
 def _numbers(rows: np.ndarray, name: str) -> np.ndarray:
     """In float64, if they are real numbers."""
     if rows.dtype.kind in "biuf":
-        return rows.astype(np.float64)
+        return rows.astype(np.float64, order="C")  # sums depend on the order in memory
     if rows.dtype.kind == "O":
         for index, value in np.ndenumerate(rows):
             if isinstance(value, str | bytes | complex):
                 raise UserError(f"{name} hold {value!r} in row {index[0]}: only numbers are taken")
         try:
-            return rows.astype(np.float64)
+            return rows.astype(np.float64, order="C")
         except (TypeError, ValueError, OverflowError):
             pass
     raise UserError(f"{name} of type {rows.dtype}: only real numbers are taken")
