@@ -30,6 +30,7 @@ from tinykan import (
     load,
     save,
 )
+from tinykan.checkpoint import load_training, pack, unpack
 
 KNOTS = np.stack([np.linspace(-2, 2, 12), np.linspace(-3, 3, 12)])
 MODELS = {
@@ -117,18 +118,35 @@ def test_no_byte_of_a_file_can_differ(tmp_path):
             load(path)
 
 
-@pytest.mark.long
-def test_two_thousand_mutated_files_are_one_line_each(tmp_path):
-    path = tmp_path / "model.safetensors"
-    save(KAN([2, 3, 1]), path)
+@pytest.mark.parametrize("count", [200, pytest.param(20_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", ["model", "checkpoint"])
+def test_mutated_files_are_one_line_each(tmp_path, kind, count):
+    path, model = tmp_path / "model.safetensors", KAN([2, 3, 1])
+    training = {"m.0": np.ones(5, dtype=np.float32)} if kind == "checkpoint" else {}
+    save(model, path, training=training, record={"step": 7})
     content, rng = path.read_bytes(), np.random.default_rng(0)
-    for _ in range(2000):
+    for _ in range(count):
         while (changed := mutated(content, rng)) == content:
             pass  # zeros over zeros
         path.write_bytes(changed)
         with limited(5), pytest.raises(CheckpointError) as error:
-            load(path)
+            load_training(path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(20_000, marks=pytest.mark.long)])
+def test_mutated_descriptions_with_a_right_digest_are_read_or_one_line(tmp_path, count):
+    path, rng = tmp_path / "model.safetensors", np.random.default_rng(0)
+    save(KAN([2, 3, 1], encoding=Sines(1, 2)), path)
+    arrays, metadata = unpack(path.read_bytes())
+    for _ in range(count):
+        text = mutated(metadata["tinykan"].encode(), rng).decode(errors="replace")
+        path.write_bytes(pack(arrays, {**metadata, "tinykan": text}))
+        try:
+            with limited(5):
+                load(path)
+        except CheckpointError as error:
+            assert "\n" not in str(error)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, limited, mutated
 from tests.studies.helpers import TINY
 from tinykan import UserError
 from tinykan.runs.presets import task_from
 from tinykan.studies.results import read_results
-from tinykan.studies.study import Cell, expand
+from tinykan.studies.study import Cell, Study, expand
 from tinykan.tasks.benchmarks import BENCHMARKS
 
 
@@ -136,3 +137,20 @@ def test_what_cannot_be_a_study_is_one_line(study, old, new, message):
     with pytest.raises(UserError) as error:
         study(TINY.replace(old, new))
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.long)])
+def test_damaged_files_are_read_or_refused_in_one_line(study, count):
+    committed = sorted((ROOT / "docs" / "studies").glob("*.toml"))
+    contents = [TINY, *(path.read_text() for path in committed)]
+    path, rng, refused = study().path, np.random.default_rng(0), 0
+    for _ in range(count):
+        changed = mutated(contents[rng.integers(len(contents))].encode(), rng)
+        path.write_bytes(changed)
+        try:
+            with limited(5):
+                Study(path).cells(lambda cell: None)
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert 0 < refused < count
