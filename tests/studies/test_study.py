@@ -98,6 +98,15 @@ def test_keys_do_not_change_with_the_names_of_options():
     assert keys == {"d73e65eb8b017e0e"}
 
 
+def test_moving_grids_by_default_are_another_run_under_lbfgs_only():
+    def key(**options):
+        return Cell("a", "final", {"task": "slices", "lr": 0.01, **options}, "0123").key
+
+    assert key() == key(grid_updates=0) == key(grid_updates=None) != key(grid_updates=5)
+    keys = {key(lbfgs=10, grid_updates=updates) for updates in (None, 0, 5)}
+    assert len(keys) == 3
+
+
 def test_factors_and_ranges():
     assert expand({"a": [1, 2], "b": 3, "c": ["x", "y"]}, "") == [
         {"a": a, "b": 3, "c": c} for a in (1, 2) for c in ("x", "y")

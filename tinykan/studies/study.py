@@ -51,6 +51,8 @@ HASHED_NAMES = {
     "task": {name: former for former, name in FORMER_NAMES.items()},
     "encoding": {"octaves": "seed"},
 }
+# Under Adam alone, the default of moving grids is none, as it was whenever those studies ran.
+HASHED_DEFAULTS = {**DEFAULTS, "grid_updates": 0}
 TABLES = ("title", "question", "notes", "task", "score", "fixed", "search", "final", "arms")
 
 
@@ -70,10 +72,13 @@ class Cell:
     def key(self) -> str:
         """A hash of the configuration and the data. The arm's name does not count, nor do options
         at their defaults, so that new options leave the keys of old cells as they are."""
+        config = dict(self.config)
+        if config.get("grid_updates") is None and not config.get("lbfgs"):
+            config["grid_updates"] = 0
         given = {
             name: HASHED_NAMES.get(name, {}).get(value, value)
-            for name, value in self.config.items()
-            if name == "task" or value != DEFAULTS[name]
+            for name, value in config.items()
+            if name == "task" or value != HASHED_DEFAULTS[name]
         }
         text = json.dumps([given, self.data], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
