@@ -14,6 +14,8 @@ from tinykan import (
     MLP,
     BSpline,
     DivergenceError,
+    KANLayer,
+    Linear,
     Polynomial,
     UserError,
     batches,
@@ -89,6 +91,30 @@ def test_warns_once_when_inputs_leave_the_grid(capsys):
     fit(KAN([1, 1]), batches(3 * X, Y), steps=4, log_every=1, progress=False)
     error = capsys.readouterr().err  # whether progress is shown or not, with what cures it
     assert "outside its grid" in error and "grid_updates=5" in error
+
+
+@pytest.mark.parametrize(("factor", "warned"), [(1.25, False), (8, True)])
+def test_hidden_layers_may_have_some_inputs_outside_their_grid(capsys, factor, warned):
+    """A fifth of them hurt no network that was measured, and all of them do."""
+    model = KAN([1, 1, 1], Linear(), base=None, spline_weight=False)
+    model.layers[0].coefficients.assign(Tensor([[[float(factor)]]])).realize()
+    model.layers[1] = KANLayer(1, 1)
+    history = fit(model, batches(X, Y), steps=1)
+    assert history.outside[1] == pytest.approx(1 - 1 / factor, abs=0.05)
+    error = capsys.readouterr().err
+    assert ("of the inputs of layer 2 are outside its grid" in error) == warned
+    assert ("normalize them or widen the domain" in error) == warned
+
+
+def test_without_scipy_lbfgs_is_refused_before_any_step(monkeypatch):
+    for name in ("tinykan.fitting.full_batch", "tinykan.fitting.lbfgs"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    model = KAN([1, 1])
+    before = model.layers[0].coefficients.numpy()
+    with pytest.raises(UserError, match=r"^L-BFGS needs scipy; install it with: pip"):
+        fit(model, batches(X, Y), steps=5, lbfgs=5)
+    np.testing.assert_array_equal(model.layers[0].coefficients.numpy(), before)
 
 
 def test_sorted_data_that_leave_the_grid_late_are_noticed(capsys):

@@ -96,8 +96,7 @@ def training_step(sample: Sampler, optimizer: Adam, objective: Objective) -> Cal
         devices = optimizer.parameters[0].device
         if isinstance(devices, tuple):
             if len(x) % len(devices):
-                shares = f"cannot be shared equally by {len(devices)} devices"
-                raise UserError(f"a batch of {len(x)} points {shares}")
+                raise UserError(f"a batch of {len(x)} cannot be split among {len(devices)} devices")
             x, y = (t.shard(devices, axis=0).realize() for t in (x, y))
         value, report = objective(x, y)
         optimizer.minimize(value, report)
@@ -164,6 +163,8 @@ class Training:
         check_integer("log_every", self.log_every, 1)
         if not callable(loss):
             raise UserError(f"loss {loss!r}: a function of predictions and targets is needed")
+        if lbfgs:
+            import tinykan.fitting.full_batch  # noqa: F401  (an extra: missed before any work)
         weights = learnable(model)
         if (lbfgs or grid_updates) and isinstance(weights[0].device, tuple):
             raise UserError("L-BFGS and grid updates run on one device, not on several")
@@ -278,8 +279,7 @@ class Training:
                 where = f"{share:.0%} of the inputs of layer {layer} are outside its grid"
                 moves = "" if self.grid_updates else "let grids move (grid_updates=5), "
                 scale = "scale them (tinykan.Standardized)" if layer == 1 else "normalize them"
-                remedy = f"{moves}{scale} or widen the domain"
-                warn(f"{where}, where splines end; {remedy}")
+                warn(f"{where}, where splines end; {moves}{scale} or widen the domain")
 
 
 class DivergenceGuard:
