@@ -10,7 +10,7 @@ from tinygrad import Context, Device, Tensor
 from tinygrad.helpers import DEV, SPEC, USE_TC, Target
 
 from tinykan.errors import UserError
-from tinykan.kernels.tinygrad_faults import opencl_is_a_gpu
+from tinykan.kernels.hardware import may_be_present
 
 # In order of preference. OpenCL comes last and only with a GPU: on the CPU (PoCL) it is slower than
 # tinygrad's own CPU device.
@@ -70,7 +70,7 @@ def has_float64() -> bool:
 
 
 def _automatic() -> Iterator[str]:
-    yield from (name for name in ACCELERATORS if name != "CL" or opencl_is_a_gpu())
+    yield from (name for name in ACCELERATORS if may_be_present(name))
     yield from _expand("CPU")
 
 

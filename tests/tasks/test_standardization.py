@@ -101,6 +101,7 @@ def test_constant_columns_are_learned_as_they_are():
     assert (data.targets[:, 1] == 0).all() and (data.inputs[:, 1] == 0).all()
     found = data.predictor(model)(x)
     assert np.isfinite(found).all() and np.abs(found[:, 1] + 3e8).max() < 3
+    np.testing.assert_allclose(Predictor(data.in_units(model))(x), found, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -99,11 +99,14 @@ class Standardized:
     def _check_precision(self, weights: Tensor) -> None:
         """Raises UserError if the type of `weights` rounds a column to less than COARSE of it."""
         rounding = 2.0 ** -(dtypes.finfo(weights.dtype)[1] + 1)
-        for kind, shift, scale in (
-            ("inputs", self.input_shift, self.input_scale),
-            ("targets", self.target_shift, self.target_scale),
+        for kind, values, shift, scale in (
+            ("inputs", self.inputs, self.input_shift, self.input_scale),
+            ("targets", self.targets, self.target_shift, self.target_scale),
         ):
-            coarsest = int(np.argmax(np.abs(shift) / scale))
+            varies = np.ptp(values, axis=0) > 0
+            coarsest = int(np.argmax(np.where(varies, np.abs(shift) / scale, 0)))
+            if not varies[coarsest]:
+                continue
             center, spread = shift[coarsest], scale[coarsest]
             if rounding * abs(center) > COARSE * spread:
                 where = f"the {kind} in column {coarsest} vary by {spread:.3g} around {center:.8g}"

@@ -1,0 +1,43 @@
+"""Which accelerators are looked for, on file systems as machines have them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinykan.kernels.hardware import SIGNS, may_be_present
+
+MACHINES = {
+    "no accelerator": ({"sys/bus/pci/devices/0/vendor": "0x8086", "dev/null": ""}, set()),
+    "NVIDIA's driver": ({"dev/nvidiactl": "", "dev/nvidia0": ""}, {"NV", "CUDA"}),
+    "NVIDIA without driver": ({"sys/bus/pci/devices/1/vendor": "0x10de\n"}, {"NV", "CUDA"}),
+    "Tegra": ({"dev/nvhost-gpu": ""}, {"NV", "CUDA"}),
+    "Windows' Linux": ({"dev/dxg": ""}, {"NV", "CUDA", "AMD"}),
+    "AMD's driver": ({"dev/kfd": ""}, {"AMD"}),
+    "AMD without driver": ({"sys/bus/pci/devices/0/vendor": "0x1002\n"}, {"AMD"}),
+    "AMD by USB": ({"sys/bus/usb/devices/1-1/idVendor": "add1\n"}, {"AMD"}),
+    "Adreno": ({"dev/kgsl-3d0": ""}, {"QCOM"}),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_what_the_system_lists_is_tried(tmp_path, monkeypatch, machine):
+    monkeypatch.delenv("MOCKGPU", raising=False)
+    files, expected = MACHINES[machine]
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert {name for name in SIGNS if may_be_present(name, "linux", tmp_path)} == expected
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [("darwin", {"METAL", "AMD", "NV", "CUDA"}), ("win32", {"AMD", "NV", "CUDA"})],
+)
+def test_other_systems_list_nothing(tmp_path, system, expected):
+    names = ("METAL", *SIGNS)
+    assert {name for name in names if may_be_present(name, system, tmp_path)} == expected
+
+
+def test_an_emulated_accelerator_is_tried(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOCKGPU", "1")
+    assert may_be_present("AMD", "linux", tmp_path)

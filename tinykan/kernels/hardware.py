@@ -1,0 +1,50 @@
+"""Which accelerators a machine may have, from what its system lists. To open one that is not there
+takes tinygrad a tenth of a second or more, at every start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tinykan.kernels.tinygrad_faults import opencl_is_a_gpu
+
+# On Linux: nodes in /dev, and the vendors of PCI and of USB devices through which tinygrad drives
+# each. NVIDIA's nodes are /dev/nvidia0 and others, on Tegra /dev/nvmap, /dev/nvgpu and others.
+NVIDIA = (("dev/nvidia*", "dev/nvmap", "dev/nvgpu", "dev/nvhost*", "dev/dxg"), ("0x10de",), ())
+SIGNS = {
+    "AMD": (("dev/kfd", "dev/dxg"), ("0x1002",), ("174c", "add1")),
+    "NV": NVIDIA,
+    "CUDA": NVIDIA,
+    "QCOM": (("dev/kgsl*",), (), ()),
+}
+
+
+def may_be_present(name: str, system: str = sys.platform, root: Path = Path("/")) -> bool:
+    """Whether the accelerator that tinygrad calls `name` is worth a try on an operating `system`
+    whose files are at `root`. Devices that are named are tried without being asked for here."""
+    if name == "CL":
+        return opencl_is_a_gpu()
+    if name == "METAL":
+        return system == "darwin"
+    if system != "linux" or os.environ.get("MOCKGPU"):
+        return name != "QCOM" or system == "linux"
+    nodes, pci, usb = SIGNS[name]
+    return (
+        any(True for pattern in nodes for _ in root.glob(pattern))
+        or _listed(root, "sys/bus/pci/devices/*/vendor", pci)
+        or _listed(root, "sys/bus/usb/devices/*/idVendor", usb)
+    )
+
+
+def _listed(root: Path, pattern: str, vendors: tuple[str, ...]) -> bool:
+    """Whether a file that matches `pattern` names one of the `vendors`."""
+    if not vendors:
+        return False
+    for path in root.glob(pattern):
+        try:
+            if path.read_text().strip() in vendors:
+                return True
+        except OSError:  # a device that has just been unplugged
+            continue
+    return False
