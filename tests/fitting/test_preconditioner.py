@@ -80,6 +80,7 @@ def test_changes_are_continued_over_functions_that_samples_see_and_no_others():
 
 
 @needs_float64
+@pytest.mark.long
 def test_fine_grids_on_uneven_data_take_few_iterations():
     x = RNG.uniform(-1, 1, (600, 1)) ** 3  # most of them near 0
     y = np.sin(6 * x)

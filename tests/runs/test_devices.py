@@ -29,7 +29,7 @@ Y = np.sin(3 * X)
     "make",
     [
         pytest.param(lambda: MLP([1, 8, 1], seed=0), marks=pytest.mark.long),
-        lambda: KAN([1, 4, 1], BSpline(5, 3), seed=0),
+        pytest.param(lambda: KAN([1, 4, 1], BSpline(5, 3), seed=0), marks=pytest.mark.long),
         lambda: MLP([4, 6, 1], "relu", encoding=Gaussian(1, 2), seed=0),
     ],
     ids=["dense", "spline", "encoded"],

@@ -173,6 +173,7 @@ def test_two_damaged_checkpoints_are_said_to_be_so(tmp_path, unfinished):
     assert result.returncode == 1 and "no checkpoint in" in result.stderr
 
 
+@pytest.mark.long
 def test_two_runs_do_not_share_a_folder(tmp_path, whole):
     folder = tmp_path / "run"
     first = start(folder)

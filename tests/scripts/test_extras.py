@@ -57,6 +57,7 @@ def test_a_plain_install_fits_an_image_and_writes_a_model(without, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.long
 def test_a_plain_install_fits_a_function(without, tmp_path):
     options = ["--model", "tanh", "--parameters", 100, "--steps", 5]
     result = without(EXTRAS, "fit_function.py", *options)
@@ -107,6 +108,7 @@ def test_help_needs_no_extra(without, name):
     assert result.returncode == 0 and "--help" in result.stdout, result.stderr
 
 
+@pytest.mark.long
 def test_a_benchmark_goes_on_without_its_figure(without, tmp_path):
     options = ["--only", "tinykan tanh", "--grids", "2,3", "--batches", 8, "--networks", "2-2-1"]
     result = without("matplotlib", "bench.py", *options, "--rounds", 1, "--out", "bench")

@@ -18,7 +18,7 @@ from tinykan.runs.presets import MODELS
 from tinykan.tasks import metrics
 
 CAMERA = ROOT / "images" / "camera.png"
-QUICK = ("spline",)
+QUICK = ("quadratic",)
 TINY = ["--size", 24, "--steps", 12, "--batch", 256, "--parameters", 800, "--depth", 2]
 
 
@@ -201,6 +201,7 @@ def test_a_render_keeps_the_ratio_of_the_images_sides(script, tmp_path):
         assert (tmp_path / "model-16x16.png").exists()
 
 
+@pytest.mark.long
 def test_white_is_an_option(script, tmp_path):
     Image.fromarray(np.linspace(0, 255, 64, dtype=np.float32).reshape(8, 8)).save(
         tmp_path / "f.tif"

@@ -96,6 +96,7 @@ def test_ctrl_c_loses_at_most_the_running_cell(study, tmp_path):
     assert done >= 6
 
 
+@pytest.mark.long
 def test_a_cell_goes_on_from_whichever_checkpoint_is_left(study, tmp_path):
     """Its worker was killed between the two renames that put a new checkpoint in its place."""
     tiny = study()
