@@ -1,7 +1,8 @@
 # make demo    fit images/camera.png with a spline KAN and name the folder with the pictures
 # make test    run the tests         make test-all   the long ones too
 # make check   lint, formatting, types       make test-backends   on every backend of this machine
-# Each makes its own virtual environment and installs what it needs. PYTHON=... picks the Python.
+# Each makes its own virtual environment and installs what it needs. PYTHON=... picks the Python, and
+# ONLY=CPU:X86,CL some of the backends.
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
@@ -20,7 +21,7 @@ test-all: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "long or not long"
 
 test-backends: $(VENV)/.test
-	$(BIN)/python scripts/backends.py
+	$(BIN)/python scripts/backends.py $(if $(ONLY),--only $(ONLY))
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

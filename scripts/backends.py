@@ -16,6 +16,7 @@ from tinykan.runs.command_line import option, run
 
 ROOT = Path(__file__).parents[1]
 BACKENDS = (*(f"CPU:{name}" for name in device.CPU_RENDERERS), *device.ACCELERATORS)
+FAILED = "failed"
 SIZES = {"PYTHON": "3-4-1"}  # the emulator takes a second for what a CPU does in a millisecond
 
 # The step that bench.py times.
@@ -26,7 +27,7 @@ from scripts.contenders import CONTENDERS
 name, widths = sys.argv[1], [int(w) for w in sys.argv[2].split("-")]
 rng, batch = np.random.default_rng(0), 64 if name == "PYTHON" else 4096
 x = rng.uniform(-1, 1, (batch, widths[0])).astype(np.float32)
-step, _ = CONTENDERS["tinykan spline"].build(widths, 5, x, x[:, :1], name)
+step, *_ = CONTENDERS["tinykan spline"].build(widths, 5, x, x[:, :1], name)
 times = []
 for _ in range(3 + (2 if name == "PYTHON" else 10)):
     start = time.perf_counter()
@@ -61,16 +62,14 @@ def main(config: Config) -> None:
         else:
             passed, ran, difference = test(name)
             network = SIZES.get(name, "32-64-64-64-1")
-            lines.append(
-                f"| {name} | {passed} of {ran} | {difference:.1e} | {network} "
-                f"| {step_time(name, network)} |"
-            )
-            failed += [name] if passed < ran or ran == 0 else []
+            time = step_time(name, network)
+            lines.append(f"| {name} | {passed} of {ran} | {difference:.1e} | {network} | {time} |")
+            failed += [name] if passed < ran or ran == 0 or time == FAILED else []
         print(lines[-1], flush=True)
     if config.out:
         Path(config.out).write_text("\n".join(lines) + "\n")
     if failed:
-        raise UserError(f"tests failed on {', '.join(failed)}")
+        raise UserError(f"tests or steps failed on {', '.join(failed)}")
 
 
 def works(name: str) -> bool:
@@ -98,7 +97,7 @@ def test(name: str) -> tuple[int, int, float]:
 
 def step_time(name: str, network: str) -> str:
     result = _python("-c", STEP, name, network)
-    return f"{float(result.stdout.split()[-1]):.1f}" if result.returncode == 0 else "failed"
+    return f"{float(result.stdout.split()[-1]):.1f}" if result.returncode == 0 else FAILED
 
 
 def _python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
