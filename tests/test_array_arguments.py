@@ -12,9 +12,16 @@ import pytest
 from tinygrad import Tensor
 
 import tinykan
-from tinykan import KAN, KANLayer, Predictor, Standardized, UserError, batches
-
-from tinykan import pixel_sampler, save_image  # isort: skip
+from tinykan import (
+    KAN,
+    KANLayer,
+    Predictor,
+    Standardized,
+    UserError,
+    batches,
+    pixel_sampler,
+    save_image,
+)
 from tinykan.fitting import update_grid
 from tinykan.interpret import attribution, prune
 from tinykan.interpret.diagram import save_diagram
@@ -35,7 +42,7 @@ ROWS = {
         lambda x: Standardized(x, Y),
         lambda y: Standardized(X, y),
     ],
-    "tasks.standardization.Prediction.__call__": [Standardized(X, Y).predictor(MODEL)],
+    "tasks.standardization.PredictorInUnits.__call__": [Standardized(X, Y).predictor(MODEL)],
     "fitting.grids.update_grid": [lambda x: update_grid(KANLayer(2, 1), x)],
     "interpret.attribution.attribution": [lambda x: attribution(MODEL, x)],
     "interpret.pruning.prune": [lambda x: prune(MODEL, x)],
@@ -84,7 +91,7 @@ def public_functions() -> set[str]:
     # Of classes and methods, these take arrays of any kind.
     found = {
         "tasks.prediction.Predictor.__call__",
-        "tasks.standardization.Prediction.__call__",
+        "tasks.standardization.PredictorInUnits.__call__",
         "tasks.standardization.Standardized",
     }
     for module in pkgutil.walk_packages(tinykan.__path__, "tinykan."):

@@ -164,7 +164,7 @@ class Training:
         if not callable(loss):
             raise UserError(f"loss {loss!r}: a function of predictions and targets is needed")
         if lbfgs:
-            import tinykan.fitting.full_batch  # noqa: F401  (an extra: missed before any work)
+            import tinykan.fitting.full_batch  # noqa: F401  (without SciPy, an error before any work)
         weights = learnable(model)
         if (lbfgs or grid_updates) and isinstance(weights[0].device, tuple):
             raise UserError("L-BFGS and grid updates run on one device, not on several")
@@ -193,7 +193,8 @@ class Training:
 
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
-        memory = [] if _depends_on_step_alone(self.sample) else self.points(self.done)
+        first = [] if _depends_on_step_alone(self.sample) else self.points(self.done)
+        memory = [t.clone().realize() for t in first]  # a slice is a view, which cannot be filled
         sample = (lambda step: (memory[0], memory[1])) if memory else self.sample
         take_step = TinyJit(training_step(sample, self.adam, self.objective))
         self.start_clock()
@@ -233,9 +234,8 @@ class Training:
         return self.adam.state() | self.guard.arrays(), record
 
     def points(self, step: int) -> list[Tensor]:
-        """Copies of a step's inputs and targets: slices of tensors are views, and stay the same."""
-        drawn = _drawn(self.sample, Tensor([step], dtype=dtypes.int32).realize())
-        return [t.clone().realize() for t in drawn]
+        """The inputs and targets of a step, outside the compiled one."""
+        return _drawn(self.sample, Tensor([step], dtype=dtypes.int32).realize())
 
     def start_clock(self) -> None:
         self._first, self._compiling, self._start = self.done, 0.0, time.perf_counter()

@@ -488,15 +488,17 @@ def test_a_missing_extra_is_named_when_a_report_is_asked_for(missing):
 def test_the_script(script, results, tmp_path):
     result = script("report.py", tmp_path)
     assert result.returncode == 1 and "results.json: No such file" in result.stderr
-    (tmp_path / "results.json").write_text("{")
-    result = script("report.py", tmp_path)
-    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
-    assert "results.json" in result.stderr
+    for content in ("{", "[1]", "\N{NO-BREAK SPACE}"):
+        (tmp_path / "results.json").write_text(content)
+        result = script("report.py", tmp_path)
+        assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+        assert "results.json" in result.stderr
     (tmp_path / "results.json").write_text(json.dumps(results))
     result = script("report.py", tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{tmp_path / 'report.html'} and {tmp_path / 'README.md'}\n"
     assert (tmp_path / "report.html").read_text() == built(results).html()
+    assert "the folder with results.json" in script("report.py", "--help").stdout
 
 
 def test_a_report_leaves_no_images_of_the_one_before(results, tmp_path):

@@ -9,9 +9,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tinykan import KAN, MLP, EdgeTanh, Network, Predictor, Raw, Standardized, UserError
-
-from tinykan import fit, load, parameter_count, save  # isort: skip
+from tinykan import (
+    KAN,
+    MLP,
+    EdgeTanh,
+    Network,
+    Predictor,
+    Raw,
+    Standardized,
+    UserError,
+    fit,
+    load,
+    parameter_count,
+    save,
+)
 
 RNG = np.random.default_rng(0)
 # Multiples of 1/64, so that products with powers of 2 and some sums are exact.

@@ -10,12 +10,8 @@ from tinygrad import Tensor
 
 from tinykan.fitting.grids import spline_layers
 from tinykan.fitting.lbfgs import LBFGS, float64
-from tinykan.fitting.moving_grids import grid_moves, own_knots
+from tinykan.fitting.moving_grids import GRID_UPDATES, grid_moves, own_knots
 from tinykan.tensors import learnable
-
-# Under L-BFGS, by default: the error of [2,1,1] on exp(J0(20 x1) + x2^2) is then 0.6 of that with
-# fixed grids, and others' 0.5 to 1.3.
-GRID_UPDATES = 5
 
 
 def full_batch(training: Any, stop: Callable[[Any], bool | None]) -> None:
@@ -24,7 +20,7 @@ def full_batch(training: Any, stop: Callable[[Any], bool | None]) -> None:
     bases = [(layer, layer.basis) for _, layer in spline_layers(training.model)]
     updates = GRID_UPDATES if training.grid_updates is None else training.grid_updates
     updates = updates if bases else 0
-    if updates:
+    if updates:  # knots of their own must be there before all change their type
         own_knots(training.model)
         training.guard.watch(training.model, training.done)
     with float64(training.model):
@@ -47,10 +43,7 @@ class FullBatch:
         training.start_clock()
         dtype, points = learnable(training.model)[0].dtype, training.points(training.steps)
         self.batch: list[Tensor] = [t.cast(dtype).contiguous().realize() for t in points]
-        self.moves: list[int] = []
-        self.mover: Any = None
-        if updates:
-            self.moves, self.mover = grid_moves(training, training.lbfgs, updates)
+        self.moves, self.mover = grid_moves(training, training.lbfgs, updates)
         self.optimizer = LBFGS(training.model, training.objective, *self.batch)
         training.guard.check(training.done, self.optimizer.report()[0])
 

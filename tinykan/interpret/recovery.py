@@ -23,7 +23,7 @@ from tinykan.interpret.rounding import check_names, variable_names, written
 from tinykan.interpret.symbolic import symbolic_edges
 from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, straightened
 from tinykan.networks import KAN, Network
-from tinykan.tasks.arrays import as_rows, in_float32
+from tinykan.tasks.arrays import as_rows, check_as_many, in_float32
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.sampling import batches
 from tinykan.training import History, Sampler, fit
@@ -87,8 +87,7 @@ def recover(
     targets, and if the network does not fit even with splines.
     """
     x, y = as_rows(x), as_rows(y, name="targets")
-    if len(x) != len(y):
-        raise UserError(f"{len(x)} inputs and {len(y)} targets: both must be as many")
+    check_as_many(x, y)
     check_integer("hidden", hidden, 1)
     count = x.shape[1]
     names = variable_names(input_names, count)

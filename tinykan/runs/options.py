@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tinykan.fitting.moving_grids import GRID_UPDATES
 from tinykan.optim import SCHEDULES
 from tinykan.runs.command_line import device_option, option
 from tinykan.runs.presets import MODELS, ModelOptions
@@ -28,7 +29,7 @@ class Options(ModelOptions):
     grid_updates: int | None = option(
         None,
         "times that splines' grids are moved to their inputs in the first half of Adam's steps and "
-        "in that of L-BFGS's iterations (default: 0 and 5)",
+        f"in that of L-BFGS's iterations (default: 0 and {GRID_UPDATES})",
         minimum=0,
     )
     halvings: int = option(
@@ -64,9 +65,9 @@ class Options(ModelOptions):
 
     def settled(self, task: Task) -> dict[str, Any]:
         """Options whose default depends on others or on the task, with the values that are used."""
-        moved = "5 under L-BFGS" if self.lbfgs else 0
-        moves = moved if self.grid_updates is None else self.grid_updates
-        return {"lr": self.rate, "grid_updates": moves}
+        by_default = f"{GRID_UPDATES} under L-BFGS" if self.lbfgs else 0
+        updates = by_default if self.grid_updates is None else self.grid_updates
+        return {"lr": self.rate, "grid_updates": updates}
 
 
 # What may differ between a run and its resumption.

@@ -51,7 +51,7 @@ HASHED_NAMES = {
     "task": {name: former for former, name in FORMER_NAMES.items()},
     "encoding": {"octaves": "seed"},
 }
-# Under Adam alone, the default of moving grids is none, as it was whenever those studies ran.
+# Without L-BFGS, grids do not move by default, as they did not when the first studies ran.
 HASHED_DEFAULTS = {**DEFAULTS, "grid_updates": 0}
 TABLES = ("title", "question", "notes", "task", "score", "fixed", "search", "final", "arms")
 

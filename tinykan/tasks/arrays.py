@@ -50,6 +50,12 @@ def as_targets(values: Any, *, name: str = "targets") -> np.ndarray:
     return rows[:, 0].astype(np.int64) if labels else rows
 
 
+def check_as_many(inputs: np.ndarray, targets: np.ndarray) -> None:
+    """Raises UserError unless there are as many rows of both."""
+    if len(inputs) != len(targets):
+        raise UserError(f"{len(inputs)} inputs and {len(targets)} targets: both must be as many")
+
+
 def in_float32(rows: np.ndarray, *, name: str) -> np.ndarray:
     """`rows` in float32. Raises UserError if that makes different numbers of a column all equal, as
     those of a large mean and a small spread, or of a tiny scale."""

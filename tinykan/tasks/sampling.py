@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan.errors import UserError, check_integer
-from tinykan.tasks.arrays import as_rows, as_targets, in_float32
+from tinykan.errors import check_integer
+from tinykan.tasks.arrays import as_rows, as_targets, check_as_many, in_float32
 from tinykan.training import Sampler
 
 
@@ -23,8 +23,7 @@ def batches(inputs: Any, targets: Any, batch: int | None = None, seed: int = 0) 
     as its loss. Raises UserError for numbers that are missing or not finite, and other shapes.
     """
     x, y = as_rows(inputs), as_targets(targets)
-    if len(x) != len(y):
-        raise UserError(f"{len(x)} inputs and {len(y)} targets: both must be as many")
+    check_as_many(x, y)
     if batch is not None:
         check_integer("batch", batch, 1)
     count, every, values = len(x), _tensor(x, "inputs"), _tensor(y, "targets")

@@ -12,7 +12,7 @@ from tinygrad import Tensor, dtypes
 from tinykan.errors import UserError
 from tinykan.layers import KANLayer, copy_between
 from tinykan.networks import Encoding, Network
-from tinykan.tasks.arrays import as_rows
+from tinykan.tasks.arrays import as_rows, check_as_many
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.sampling import batches
 from tinykan.tensors import like
@@ -57,8 +57,7 @@ class Standardized:
 
     def __init__(self, x: Any, y: Any) -> None:
         x, y = as_rows(x), as_rows(y, name="targets")
-        if len(x) != len(y):
-            raise UserError(f"{len(x)} inputs and {len(y)} targets: both must be as many")
+        check_as_many(x, y)
         low, high = x.min(axis=0), x.max(axis=0)
         self.input_shift, half = low / 2 + high / 2, high / 2 - low / 2
         self.target_shift = y[0] + (y - y[0]).mean(axis=0)
@@ -74,9 +73,9 @@ class Standardized:
         """The sampler of tinykan.batches over the standardized numbers."""
         return batches(self.inputs, self.targets, batch, seed)
 
-    def predictor(self, model: Network) -> Prediction:
+    def predictor(self, model: Network) -> PredictorInUnits:
         """A trained network as a function of arrays, from and to the units of the data."""
-        return Prediction(self, Predictor(model))
+        return PredictorInUnits(self, Predictor(model))
 
     def in_units(self, model: Network) -> Network:
         """A copy of a trained network that takes and gives numbers in the units of the data, in its
@@ -116,7 +115,7 @@ class Standardized:
                 )
 
 
-class Prediction:
+class PredictorInUnits:
     """`Standardized.predictor`: computed in the units of the data, in float64."""
 
     def __init__(self, data: Standardized, predict: Predictor) -> None:
