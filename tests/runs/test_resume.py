@@ -240,14 +240,22 @@ def kill_and_resume(folder: Path, whole: Path, seconds: float) -> None:
     assert_same(folder, whole)
 
 
-@pytest.mark.parametrize(
-    "kills", [1, pytest.param(int(os.environ.get("KILLS", "200")), marks=pytest.mark.long)]
-)
-def test_kills_at_random_moments(tmp_path, whole, kills):
-    chance = random.Random(kills)
-    for kill in range(kills):
-        kill_and_resume(tmp_path / f"run{kill}", whole, chance.uniform(0, whole_seconds(whole)))
-        shutil.rmtree(tmp_path / f"run{kill}")
+def kills_at_random_moments(tmp_path: Path, whole: Path, seed: int, kills: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(kills):
+        kill_and_resume(tmp_path / "run", whole, chance.uniform(0, whole_seconds(whole)))
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_a_kill_at_a_random_moment(tmp_path, whole):
+    kills_at_random_moments(tmp_path, whole, seed=0, kills=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 41))
+def test_kills_at_random_moments(tmp_path, whole, seed):
+    """A thousand in all, in parts that processes can share."""
+    kills_at_random_moments(tmp_path, whole, seed, kills=25)
 
 
 def whole_seconds(folder: Path) -> float:

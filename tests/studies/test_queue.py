@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 
 import pytest
@@ -96,7 +97,7 @@ def test_the_script_says_it_in_one_line(script, study):
 def test_a_cell_that_kills_its_workers_is_given_up(study, tmp_path, monkeypatch):
     """At once, before a first heartbeat, or later."""
     for name, seconds in {"HEARTBEAT": 1, "GRACE": 2}.items():
-        monkeypatch.setattr(f"tinykan.studies.queue.{name}", seconds)
+        monkeypatch.setattr(f"tinykan.studies.storage.{name}", seconds)
     cell = study().cells(lambda cell: None)[0]
     url = f"sqlite:///{tmp_path / 'study.db'}"
     queue = Queue(url, "tiny")
@@ -107,3 +108,34 @@ def test_a_cell_that_kills_its_workers_is_given_up(study, tmp_path, monkeypatch)
         wait_for(lambda: queue.revive() or queue.records()[cell.key].state != "running", 20)
     record = queue.records()[cell.key]
     assert record.state == "failed" and record.reason == f"its worker died {DEATHS} times"
+
+
+def test_a_database_that_goes_away_is_waited_for(study, tmp_path, capsys):
+    cell, file = study().cells(lambda cell: None)[0], tmp_path / "study.db"
+    queue = Queue(f"sqlite:///{file}", "tiny")
+    queue.work(cell, lambda *_: {"score": 1.5})
+    queue._storage.engine.dispose()
+    file.rename(tmp_path / "away")
+    file.mkdir()  # cannot be opened as a database
+    back = threading.Timer(1.5, lambda: (file.rmdir(), (tmp_path / "away").rename(file)))
+    back.start()
+    assert queue.records()[cell.key].result == {"score": 1.5}
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "study.db is away, waiting up to 300 s for it: " in said
+
+
+def test_a_database_that_stays_away_is_one_line(study, tmp_path, monkeypatch):
+    """Whatever Optuna makes of it in the middle of a cell."""
+    monkeypatch.setattr("tinykan.studies.storage.OUTAGE", 1)
+    cell, file = study().cells(lambda cell: None)[0], tmp_path / "study.db"
+    queue = Queue(f"sqlite:///{file}", "tiny")
+
+    def lose(*_):
+        queue._storage.engine.dispose()
+        file.unlink()
+        file.mkdir()
+        return {"score": 1.5}
+
+    with pytest.raises(UserError, match=r"was away for 1 s: .*; run the same command again"):
+        queue.work(cell, lose)
+        queue.records()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,11 +20,12 @@ from tests.helpers import ROOT
 from tests.studies.helpers import TINY, wait_for
 from tinykan.runs.run import CHECKPOINT, PREVIOUS
 from tinykan.studies.queue import Queue
+from tinykan.studies.study import Study
 from tinykan.studies.worker import known_cells, run_cell
 
 
-def ablate(folder: Path, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "scripts" / "ablate.py"), "tiny.toml", *arguments]
+def ablate(folder: Path, *arguments: str, study: str = "tiny.toml") -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "scripts" / "ablate.py"), study, *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True)
 
@@ -114,41 +116,48 @@ def test_a_cell_goes_on_from_whichever_checkpoint_is_left(study, tmp_path):
     assert found["scores"] == whole["scores"]
 
 
-def postgres_binaries() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found += [Path(path).resolve() for path in [shutil.which("initdb")] if path]
-    return found[0].parent if found else None
+class Postgres:
+    """A server on loopback with an empty database, which can be stopped and started."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._user = "nobody" if os.geteuid() == 0 else None  # it refuses to be run by root
+        self.home = Path(tempfile.mkdtemp(prefix="postgres"))  # pytest's are closed to other users
+        shutil.chown(self.home, self._user or os.geteuid())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = str(free.getsockname()[1])
+        self.url = f"postgresql+psycopg://kan@127.0.0.1:{self._port}/study"
+        self._command("initdb", "-D", "data", "-U", "kan", "-A", "trust")
+        self.start()
+        self._command("createdb", "-h", "127.0.0.1", "-p", self._port, "-U", "kan", "study")
+
+    def start(self) -> None:
+        options = f"-h 127.0.0.1 -p {self._port} -k {self.home}"
+        self._command("pg_ctl", "-D", "data", "-o", options, "-l", "log", "-w", "start")
+
+    def stop(self) -> None:
+        """At once, as in a crash: transactions are cut off."""
+        self._command("pg_ctl", "-D", "data", "-m", "immediate", "stop")
+
+    def _command(self, name: str, *arguments: str) -> None:
+        command = [self._binaries / name, *arguments]
+        subprocess.run(command, user=self._user, cwd=self.home, check=True, capture_output=True)
 
 
 @pytest.fixture
 def postgres():
-    """The URL of a server on loopback, with an empty database."""
-    binaries = postgres_binaries()
     pytest.importorskip("psycopg")
-    if binaries is None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found += [Path(path).resolve() for path in [shutil.which("initdb")] if path]
+    if not found:
         pytest.skip("PostgreSQL is not installed")
-    user = "nobody" if os.geteuid() == 0 else None  # the server refuses to be run by root
-    home = Path(tempfile.mkdtemp(prefix="postgres"))  # pytest's folders are closed to other users
-    shutil.chown(home, user or os.geteuid())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def command(name: str, *arguments: str) -> None:
-        subprocess.run(
-            [binaries / name, *arguments], user=user, cwd=home, check=True, capture_output=True
-        )
-
-    data = str(home / "data")
-    command("initdb", "-D", data, "-U", "kan", "-A", "trust")
-    options = f"-h 127.0.0.1 -p {port} -k {home}"
-    command("pg_ctl", "-D", data, "-o", options, "-l", str(home / "log"), "-w", "start")
+    server = Postgres(found[0].parent)
     try:
-        command("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "kan", "study")
-        yield f"postgresql+psycopg://kan@127.0.0.1:{port}/study"
+        yield server
     finally:
-        command("pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(home)
+        server.stop()
+        shutil.rmtree(server.home)
 
 
 @pytest.mark.long
@@ -160,8 +169,8 @@ def test_four_workers_of_which_two_are_killed(study, tmp_path, postgres):
         folder = tmp_path / f"machine{number}"
         folder.mkdir()
         shutil.copy(tiny.path, folder)
-        workers.append(ablate(folder, "--storage", postgres))
-    queue = Queue(postgres, "tiny")
+        workers.append(ablate(folder, "--storage", postgres.url))
+    queue = Queue(postgres.url, "tiny")
 
     def finals() -> list:
         return [
@@ -174,12 +183,90 @@ def test_four_workers_of_which_two_are_killed(study, tmp_path, postgres):
     for worker in workers:
         worker.communicate(timeout=300)
     assert [w.returncode for w in workers] == [-9, -9, 0, 0]
-    after = known_cells(tiny, queue)
-    assert len(after) == 13 and {record.state for _, record in after} == {"complete"}
     # The killed ones' cells were run again, and no other more than once to its end.
-    assert sum(record.attempts > 1 for _, record in after) >= 1
+    assert sum(record.attempts > 1 for _, record in known_cells(tiny, queue)) >= 1
+    assert_complete_once(tiny, queue, 13)
+
+
+def assert_complete_once(tiny, queue: Queue, count: int) -> None:
+    after = known_cells(tiny, queue)
+    assert len(after) == count and {record.state for _, record in after} == {"complete"}
     trials = [t for t in queue._trials() if t.state.name == "COMPLETE"]
-    assert len(trials) == len({t.user_attrs["key"] for t in trials}) == 13
+    assert len(trials) == len({t.user_attrs["key"] for t in trials}) == count
+
+
+@pytest.mark.long
+def test_a_database_that_goes_away_for_a_minute(study, tmp_path, postgres):
+    """Two workers on two machines wait for it, and go on without a traceback."""
+    tiny = study(LONGER.replace("3000", "1500"))
+    workers = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        shutil.copy(tiny.path, folder)
+        workers.append(ablate(folder, "--storage", postgres.url))
+    queue = Queue(postgres.url, "tiny")
+    running = lambda: sum(r.state == "running" for r in queue.records().values())  # noqa: E731
+    wait_for(lambda: running() == 2)
+    queue._storage.engine.dispose()
+    postgres.stop()
+    time.sleep(60)
+    assert all(worker.poll() is None for worker in workers)
+    postgres.start()
+    for worker in workers:
+        err = worker.communicate(timeout=300)[1]
+        assert worker.returncode == 0 and "Traceback" not in err, err
+        assert "is away, waiting up to 300 s for it" in err
+    assert_complete_once(tiny, queue, 13)
+
+
+MANY = f"""
+task = "ImageTask(size=12)"
+[fixed]
+parameters = 300
+depth = 2
+batch = 64
+lr = 1e-3
+[[final]]
+steps = 300
+seed = {list(range(100))}
+[arms.tanh]
+model = "tanh"
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_workers_killed_at_random_moments(tmp_path, kind, request):
+    """Of three workers on one study one is killed again and again, at its start, while it trains or
+    while it writes. A hundred cells are done before 200 kills: then there is another study."""
+    chance, kills = random.Random(kind), 0
+    server = request.getfixturevalue("postgres") if kind == "postgres" else None
+    while kills < 200:
+        place = Path(tempfile.mkdtemp(prefix="study", dir=tmp_path))
+        (place / f"{place.name}.toml").write_text(MANY)
+        many = Study(place / f"{place.name}.toml")
+        url = server.url if server else f"sqlite:///{place / 'study.db'}"
+
+        def start() -> subprocess.Popen:
+            return ablate(place, "--storage", url, "--retry", study=many.path.name)  # noqa: B023
+
+        workers = [start() for _ in range(3)]
+        while kills < 200 and all(worker.poll() is None for worker in workers):
+            time.sleep(chance.uniform(0, 5))
+            workers.pop(0).kill()
+            workers.append(start())
+            kills += 1
+        for worker in workers:
+            err = worker.communicate(timeout=600)[1]
+            assert worker.returncode == 0 and "Traceback" not in err, err
+        queue = Queue(url, many.name)
+        assert_complete_once(many, queue, 100)
+        # What was interrupted has the result of a cell that is trained without.
+        cells = known_cells(many, queue)
+        cell, record = max(cells, key=lambda pair: pair[1].attempts)
+        assert record.attempts > 1
+        whole = run_cell(many, cell, place / "whole")
+        assert whole["scores"] == record.result["scores"]
 
 
 def test_workers_that_start_at_once_run_every_cell_once(study, tmp_path):

@@ -3,15 +3,15 @@ on several. It is an Optuna study, which Optuna's tools can read."""
 
 from __future__ import annotations
 
-import re
+import functools
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinykan.errors import UserError, need
+from tinykan.studies.storage import FAILURES, GRACE, Storage, not_opened
 from tinykan.studies.study import Cell
 
 if TYPE_CHECKING:
@@ -23,20 +23,36 @@ else:
     sqlalchemy = need("sqlalchemy", extra="study", purpose="a study")
     TrialState = optuna.trial.TrialState
 
-HEARTBEAT = 5  # seconds between heartbeats of a worker
-GRACE = 20  # seconds without a heartbeat, after which its cell is queued again
 DEATHS = 3  # of workers, after which the cell is taken to be the cause
-PATIENCE = 5  # seconds, for a connection to PostgreSQL
-EXAMPLES = (
-    "databases are sqlite:///FILE and postgresql+psycopg://USER@HOST/NAME, which needs: "
-    "pip install 'psycopg[binary]' (tinykan's extra 'postgres' has it)"
-)
-FAILURES = (sqlalchemy.exc.SQLAlchemyError, OSError)
+ATTEMPTS = 5  # of what is done in the database, while connections are lost
 CELL = ("arm", "phase", "config", "data")
+F = TypeVar("F", bound=Callable[..., Any])
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 # Heartbeats are experimental in Optuna.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def _repeated_if_disconnected(method: F) -> F:
+    """Calls the method of a queue again if a connection was lost in the middle of a transaction,
+    after which Optuna may raise anything. All methods may be repeated: a cell that was trained is
+    found in its folder."""
+
+    @functools.wraps(method)
+    def call(self: Queue, *arguments: Any) -> Any:
+        for attempt in range(ATTEMPTS):
+            before = self._storage.disconnections
+            try:
+                return method(self, *arguments)
+            except Exception as error:
+                if self._storage.lost:
+                    raise self._storage.lost from None
+                connected = self._storage.disconnections == before
+                if connected or attempt == ATTEMPTS - 1 or getattr(error, "status", 1) > 1:
+                    raise
+        return None
+
+    return call  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -55,11 +71,10 @@ class Queue:
 
     def __init__(self, url: str, name: str) -> None:
         self._silent_since: dict[int, float] = {}
-        where = _opened_once(url)
         attempts = 5  # workers that start at once may collide when they create tables
         for attempt in range(attempts):
             try:
-                self._storage = _storage(where)
+                self._storage = Storage(url)
                 self._study = optuna.create_study(
                     storage=self._storage, study_name=name, load_if_exists=True
                 )
@@ -67,9 +82,10 @@ class Queue:
             except (*FAILURES, optuna.exceptions.StorageInternalError, RuntimeError) as error:
                 # A RuntimeError is a database of another version of Optuna.
                 if attempt == attempts - 1 or isinstance(error, RuntimeError):
-                    raise _not_opened(where, error) from None
+                    raise not_opened(url, error) from None
                 time.sleep(0.5)
 
+    @_repeated_if_disconnected
     def records(self) -> dict[str, Record]:
         """Records of all cells that were ever queued, by key."""
         trials: dict[str, list[FrozenTrial]] = {}
@@ -78,6 +94,7 @@ class Queue:
         forgiven = self._study.user_attrs.get("forgiven", -1)
         return {key: _record(found, forgiven) for key, found in trials.items()}
 
+    @_repeated_if_disconnected
     def work(self, cell: Cell, run: Callable[[Cell, bool], dict[str, Any]]) -> None:
         """Queues `cell` unless it waits already, and runs one waiting cell, this or another:
         `run(cell, whether it failed before)` returns its result, which includes "score".
@@ -87,6 +104,7 @@ class Queue:
         """
 
         lost = False  # taken for dead, for instance after a suspension: another worker has the cell
+        stopped: UserError | None = None
 
         def note(trial: Trial, name: str, value: Any) -> None:
             nonlocal lost
@@ -97,6 +115,7 @@ class Queue:
                 raise
 
         def objective(trial: Trial) -> float:
+            nonlocal stopped
             attributes = trial.user_attrs
             if "key" not in attributes or self._taken(attributes["key"], trial.number):
                 raise optuna.TrialPruned
@@ -105,7 +124,8 @@ class Queue:
                 result = run(queued, self._failed(queued.key))
             except UserError as error:
                 # A run that was stopped has not failed.
-                note(trial, "interrupted" if error.status > 1 else "reason", str(error))
+                stopped = error if error.status > 1 else None
+                note(trial, "interrupted" if stopped else "reason", str(error))
                 raise
             except BaseException:
                 note(trial, "interrupted", "")
@@ -119,15 +139,16 @@ class Queue:
             self._study.enqueue_trial({}, user_attrs={"key": cell.key, **about})
         try:
             self._study.optimize(objective, n_trials=1)
-        except UserError as error:
-            if error.status > 1:
-                raise
-        except Exception:
-            if not lost:
+        except Exception as error:
+            if stopped:
+                raise stopped from None
+            if not lost and not isinstance(error, UserError):
                 raise
 
+    @_repeated_if_disconnected
     def revive(self) -> None:
         """Queues the cells of dead workers again."""
+        self._storage.wait_for_heartbeats()
         optuna.storages.fail_stale_trials(self._study)
         # Optuna does not notice workers that died before their first heartbeat.
         with self._storage.engine.connect() as connection:
@@ -139,6 +160,7 @@ class Queue:
                 if now - self._silent_since.setdefault(trial.number, now) > GRACE:
                     self._study.tell(trial.number, state=TrialState.FAIL)
 
+    @_repeated_if_disconnected
     def forgive(self) -> None:
         """Queues all failed cells again."""
         last = max((trial.number for trial in self._trials()), default=-1)
@@ -169,85 +191,6 @@ class Queue:
         return any(
             t.user_attrs["key"] == key and t.state == TrialState.FAIL for t in self._trials()
         )
-
-
-def _opened_once(url: str) -> sqlalchemy.URL:
-    """The URL of a database to which there was a connection; SQLite's folder is made."""
-    try:
-        where = sqlalchemy.engine.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        hidden = re.sub(r":[^@]*@", ":***@", url)
-        raise UserError(
-            f"the storage {hidden!r} is not the URL of a database; {EXAMPLES}"
-        ) from None
-    if where.get_backend_name() == "sqlite" and where.database in (None, "", ":memory:"):
-        raise UserError(f"the storage {url!r} names no file, as sqlite:///runs/study.db does")
-    try:
-        if where.get_backend_name() == "sqlite":
-            Path(str(where.database)).parent.mkdir(parents=True, exist_ok=True)
-        engine = sqlalchemy.create_engine(where, **_engine_options(where))
-        engine.connect().close()
-        engine.dispose()
-    except ImportError as error:
-        shown, package = _shown(where), error.name or error
-        raise UserError(
-            f"the storage {shown} needs the driver {package}, which is not installed; {EXAMPLES}"
-        ) from None
-    except sqlalchemy.exc.NoSuchModuleError:
-        raise UserError(
-            f"the storage {_shown(where)} is of an unknown kind, {where.drivername!r}; {EXAMPLES}"
-        ) from None
-    except FAILURES as error:
-        raise _not_opened(where, error) from None
-    return where
-
-
-def _not_opened(where: sqlalchemy.URL, error: Exception) -> UserError:
-    reason = str(getattr(error, "orig", None) or error.__cause__ or error).strip()
-    return UserError(f"cannot open the storage {_shown(where)}: {' '.join(reason.split())}")
-
-
-def _shown(where: sqlalchemy.URL) -> str:
-    """Without passwords, which may be among the options, too."""
-    query = {name: "***" if "password" in name else value for name, value in where.query.items()}
-    return where.set(query=query).render_as_string(hide_password=True)
-
-
-def _engine_options(where: sqlalchemy.URL) -> dict[str, Any]:
-    kind = where.get_backend_name()
-    if kind == "sqlite":
-        return {"connect_args": {"timeout": 60}}
-    patience = kind == "postgresql" and "connect_timeout" not in where.query
-    arguments = {"connect_args": {"connect_timeout": PATIENCE}} if patience else {}
-    return {"pool_pre_ping": True, **arguments}
-
-
-def _storage(where: sqlalchemy.URL) -> optuna.storages.RDBStorage:
-    storage = optuna.storages.RDBStorage(
-        where.render_as_string(hide_password=False),
-        engine_kwargs=_engine_options(where),
-        heartbeat_interval=HEARTBEAT,
-        grace_period=GRACE,
-    )
-    if where.get_backend_name() == "sqlite":
-        _lock_from_the_start(storage.engine)
-    return storage
-
-
-def _lock_from_the_start(engine: sqlalchemy.Engine) -> None:
-    """Makes SQLite's transactions lock at their beginning. Optuna reads that a trial waits, then
-    writes that it runs; with Python's transactions, which lock at the first write, two workers
-    could both read before either writes."""
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def by_hand(connection: Any, record: Any) -> None:
-        connection.isolation_level = None
-
-    @sqlalchemy.event.listens_for(engine, "begin")
-    def begin(connection: sqlalchemy.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()  # of earlier connections
 
 
 def _record(trials: list[FrozenTrial], forgiven: int) -> Record:
