@@ -11,9 +11,13 @@ from hypothesis import settings
 
 from tests.helpers import ROOT
 
-# Kernels compile at the first use of each shape, so single examples may take seconds.
-settings.register_profile("tinykan", deadline=None, max_examples=25, derandomize=True)
-settings.load_profile("tinykan")
+
+def pytest_configure(config):
+    """Where long tests run, properties are tried on ten times as many examples. Kernels compile at
+    the first use of each shape, so single examples may take seconds."""
+    examples = 25 if config.option.markexpr == "not long" else 250
+    settings.register_profile("tinykan", deadline=None, max_examples=examples, derandomize=True)
+    settings.load_profile("tinykan")
 
 
 @pytest.fixture

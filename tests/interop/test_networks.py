@@ -119,7 +119,7 @@ def with_scipy(state: dict, x: np.ndarray) -> np.ndarray:
 
 
 @needs_float64
-@settings(max_examples=6)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 6), st.integers(1, 3))
 def test_any_order_and_grid_match_scipy(seed, order, intervals, width):
     state = random_state(seed, order, intervals, [2, width])

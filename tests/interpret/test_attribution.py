@@ -252,7 +252,7 @@ def weighted(model: Network, last: int, scales: list[float]) -> None:
 
 @pytest.mark.long
 @given(weights, st.floats(0, 1.2))
-@settings(max_examples=8)
+@settings(max_examples=settings.default.max_examples // 3)
 def test_outputs_deviate_by_the_scores_of_the_removed_nodes_at_most(scales, threshold):
     model, x = KAN([2, 5, 1], Polynomial(2)), samples()
     weighted(model, 1, scales)
@@ -268,7 +268,7 @@ def test_outputs_deviate_by_the_scores_of_the_removed_nodes_at_most(scales, thre
 
 
 @given(weights, st.floats(0, 1.2))
-@settings(max_examples=8)
+@settings(max_examples=settings.default.max_examples // 3)
 def test_outputs_deviate_by_the_scores_of_the_removed_edges_at_most(scales, threshold):
     model, x = KAN([3, 2], Polynomial(2)), samples(width=3)
     weighted(model, 0, scales)
@@ -286,7 +286,7 @@ def test_outputs_deviate_by_the_scores_of_the_removed_edges_at_most(scales, thre
     st.lists(st.sampled_from(["live", "constant", "unread"]), min_size=5, max_size=5),
     st.lists(st.floats(-3, 3, width=32), min_size=5, max_size=5),
 )
-@settings(max_examples=8)
+@settings(max_examples=settings.default.max_examples // 3)
 def test_removing_what_is_constant_or_unread_changes_no_output(kinds, bias):
     model, x = KAN([2, 5, 2], Polynomial(2), base=None), samples()
     kinds = np.array(["live", *kinds[1:]])

@@ -98,7 +98,7 @@ ENDS += [[0.5] * 15, [-2.5] * 9 + [-1] * 6, [-1] * 4 + [-0.5] * 4 + [0] * 7]
     [k if n == 1 else pytest.param(k, marks=pytest.mark.long) for n, k in enumerate(ENDS)],
     ids=["none", "even", "ends", "same", "negative", "zero"],
 )
-@settings(max_examples=12)  # of many numbers: most of the time is not spent on numbers
+@settings(max_examples=settings.default.max_examples // 2)  # of many numbers each
 @given(
     x=st.lists(
         st.one_of(

@@ -348,6 +348,17 @@ def test_floats_on_another_scale_are_refused(values, capsys):
     )
 
 
+def test_a_pfm_has_its_values_unless_it_names_a_scale_factor():
+    rows = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    for order, sign in (("<", "-"), (">", "")):
+        body = rows[::-1].astype(f"{order}f4").tobytes()  # the lowest row comes first
+        plain, scaled = (f"Pf\n4 3\n{sign}{f}\n".encode() + body for f in ("1.0", "0.25"))
+        np.testing.assert_allclose(unit(plain)[..., 0], rows, atol=ROUNDING)
+        with pytest.raises(ImageError, match=r"the scale factor 0.25, .* --white X"):
+            unit(scaled)
+        np.testing.assert_allclose(unit(scaled, white=2.0)[..., 0], rows / 2, atol=ROUNDING)
+
+
 @pytest.mark.parametrize("highest", [0.004, 0.5, 1, 2])
 def test_white_is_not_the_maximum(highest):
     """What the values happen to be changes nothing: files of 0 to 1 keep their brightness."""

@@ -51,7 +51,7 @@ def test_the_columns_are_standardized():
     np.testing.assert_allclose(data.target_scale, Y.std(0) * [1e-9, 1e9], rtol=1e-12)
 
 
-@settings(max_examples=5)
+@settings(max_examples=settings.default.max_examples // 5)
 @given(inputs=st.integers(-100, 100), targets=st.integers(-100, 100))
 @example(inputs=-100, targets=100)
 def test_powers_of_two_change_no_bit(inputs, targets):
@@ -62,7 +62,7 @@ def test_powers_of_two_change_no_bit(inputs, targets):
     np.testing.assert_array_equal(found, expected * 2.0**targets)
 
 
-@settings(max_examples=5)
+@settings(max_examples=settings.default.max_examples // 5)
 @given(
     power=st.integers(-12, 12),
     input_shift=st.integers(-(10**4), 10**4),

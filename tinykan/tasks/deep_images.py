@@ -141,6 +141,11 @@ def _gray(path: object, file: Any, depth: int, white: float | None) -> Samples:
             f"{path}: nothing in an integer {file.format} file says which value is white: "
             "--white X does"
         )
+    elif (factor := file.info.get("scale", 1.0)) != 1 and file.format == "PPM" and white is None:
+        raise ImageError(
+            f"{path}: a PFM with the scale factor {factor:g}, which some programs apply to its "
+            "values and others do not: --white X says which of the values as stored is white"
+        )
     full = full_scale(kind, depth)
     if file.format == "JPEG2000":
         full *= 2 ** (16 - depth)  # Pillow shifts samples to the upper bits of 16
