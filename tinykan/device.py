@@ -10,7 +10,7 @@ from tinygrad import Context, Device, Tensor
 from tinygrad.helpers import DEV, SPEC, USE_TC, Target
 
 from tinykan.errors import UserError
-from tinykan.kernels.hardware import may_be_present
+from tinykan.kernels.hardware import cache_level, may_be_present
 
 # In order of preference. OpenCL comes last and only with a GPU: on the CPU (PoCL) it is slower than
 # tinygrad's own CPU device.
@@ -93,12 +93,12 @@ def _widened(name: str) -> str:
 
 def works(candidate: str) -> bool:
     """Runs a small kernel with vector loads and stores (libLLVM before 16 compiles scalar code
-    only), past the kernel cache, which would hide a missing compiler."""
+    only), past the kernel cache, which would hide a compiler that is missing, unless pip's is."""
     values = np.linspace(-2, 2, 64, dtype=np.float32)
     try:
         if Target.parse(candidate).device in ("", "DISK", "NPY", "NULL", "TINYFS"):
             return False
-        with Context(DEV=candidate, CACHELEVEL=0):
+        with Context(DEV=candidate, CACHELEVEL=cache_level(candidate)):
             result = (Tensor(values, device=Device.DEFAULT) * 2 + 1).numpy()
     except Exception:  # each backend fails in its own way, and any failure means "not this one"
         return False

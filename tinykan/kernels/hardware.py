@@ -1,5 +1,6 @@
-"""Which accelerators a machine may have, from what its system lists. To open one that is not there
-takes tinygrad a tenth of a second or more, at every start."""
+"""What makes the choice of a device quick: which accelerators a machine may have, from what its
+system lists (to open one that is not there takes tinygrad a tenth of a second or more, at every
+start), and which compilers need not be tried anew."""
 
 from __future__ import annotations
 
@@ -7,6 +8,9 @@ import os
 import sys
 from pathlib import Path
 
+from tinygrad.helpers import CACHELEVEL
+
+from tinykan.kernels.llvm_compiler import is_installed
 from tinykan.kernels.tinygrad_faults import opencl_is_a_gpu
 
 # On Linux: nodes in /dev, and the vendors of PCI and of USB devices through which tinygrad drives
@@ -37,6 +41,13 @@ def may_be_present(name: str, system: str = sys.platform, root: Path = Path("/")
         or _listed(root, "sys/bus/pci/devices/*/vendor", pci)
         or _listed(root, "sys/bus/usb/devices/*/idVendor", usb)
     )
+
+
+def cache_level(name: str) -> int:
+    """tinygrad's CACHELEVEL for a kernel that tells whether the device `name` works: without a
+    cache, but for the compiler from pip, whose keys in the cache name its version, and which is
+    loaded before they are known."""
+    return CACHELEVEL.value if name.upper() == "CPU:LLVM" and is_installed() else 0
 
 
 def _listed(root: Path, pattern: str, vendors: tuple[str, ...]) -> bool:
