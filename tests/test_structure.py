@@ -25,7 +25,7 @@ ALLOWED = {
     "runs": {"core", "variants", "fitting", "tasks"},
     "studies": {"core", "tasks", "runs"},
 }
-WITH_KERNELS = {"tinykan.layers", "tinykan.optim", "tinykan.device", "tinykan"}
+WITH_KERNELS = {f"tinykan{m}" for m in ("", ".layers", ".networks", ".optim", ".device")}
 # Grids and L-BFGS refine what `fit` trains, and are imported when it is asked for them.
 INSIDE_FUNCTIONS = {("tinykan.training", "fitting")}
 

@@ -12,6 +12,7 @@ from tinygrad import Tensor
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
 from tinykan.errors import UserError, lookup, other_names
+from tinykan.kernels import activated
 from tinykan.layers import KANLayer, Layer, check_input
 from tinykan.tensors import learnable
 
@@ -70,10 +71,9 @@ class Network:
         values = [x if self.encoding is None else self.encoding(x).contiguous()]
         for layer in self.layers[:-1]:
             nodes = layer(values[-1])
-            if self.activation != "identity":
-                nodes = ACTIVATIONS[self.activation](nodes)
             # Realized, or the next layer's product would activate each node once for every output.
-            nodes = nodes.contiguous()
+            function, linear = ACTIVATIONS[self.activation], self.activation == "identity"
+            nodes = nodes.contiguous() if linear else activated(nodes, function)
             values.append(NORMS[self.norm](nodes).contiguous() if self.norm else nodes)
         return values
 

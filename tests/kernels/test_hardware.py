@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tinykan.kernels.hardware import SIGNS, may_be_present
+from tinykan.kernels.hardware import SIGNS, may_be_present, vector_floats
 
 MACHINES = {
     "no accelerator": ({"sys/bus/pci/devices/0/vendor": "0x8086", "dev/null": ""}, set()),
@@ -41,3 +41,20 @@ def test_other_systems_list_nothing(tmp_path, system, expected):
 def test_an_emulated_accelerator_is_tried(tmp_path, monkeypatch):
     monkeypatch.setenv("MOCKGPU", "1")
     assert may_be_present("AMD", "linux", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "expected"),
+    [
+        ("x86_64", "flags : fpu sse2 avx2 fma", 8),
+        ("AMD64", "flags : fpu avx2 fma avx512f avx512vl", 16),
+        ("x86_64", None, 8),
+        ("aarch64", "Features : fp asimd sve", 4),
+        ("arm64", None, 4),
+    ],
+)
+def test_the_length_of_vectors(tmp_path, machine, flags, expected):
+    if flags:
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc" / "cpuinfo").write_text(f"model name : any\n{flags}\n")
+    assert vector_floats(machine, tmp_path) == expected

@@ -1,9 +1,10 @@
-"""Kernels: the layers and the optimizer again, written as loops instead of tensor operations, which
-is many times as fast: local-support spline layers and dense layers, on CPUs and GPUs, and Adam.
+"""Kernels: layers, activations and the optimizer again, written as loops instead of tensor
+operations, which is many times as fast: local-support spline layers and dense layers, on CPUs and
+GPUs, and Adam.
 
-Layers ask `layer_output`, the optimizer imports tinykan.kernels.adam, and tinykan.device asks
-tinykan.kernels.tinygrad_faults about OpenCL; nothing else knows of them. A kernel's reference is
-the plain path of the layer that it replaces.
+Layers ask `layer_output`, networks `activated`, the optimizer imports tinykan.kernels.adam, and
+tinykan.device asks tinykan.kernels.hardware what the machine has; nothing else knows of them. A
+kernel's reference is the plain path of the layer or the activation that it replaces.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tinykan.basis import Basis, BSpline, DenseBasis
 from tinykan.kernels import dense, gpu, spline
 from tinykan.kernels.launch import runs_on_threads, runs_on_work_groups
 
-__all__ = ["edge_functions", "edge_weights", "layer_output"]
+__all__ = ["activated", "edge_functions", "edge_weights", "layer_output"]
 
 
 def layer_output(
@@ -44,6 +45,13 @@ def layer_output(
         return dense.linear(features, weights.flatten(0, 1), bias)
     # Realized, or the functions would be evaluated again for every output.
     return gpu.linear(features.contiguous(), weights.flatten(0, 1).contiguous(), bias)
+
+
+def activated(x: Tensor, activation: Activation) -> Tensor:
+    """`activation` of the features `x` `[..., n]`, computed once for whatever reads it."""
+    if not runs_on_threads(x):
+        return activation(x).contiguous()
+    return dense.activated(x.reshape(-1, x.shape[-1]), activation).reshape(x.shape)
 
 
 def edge_functions(x: Tensor, basis: Basis, base: Activation | None) -> Tensor:

@@ -1,4 +1,5 @@
-"""Dense layers on CPUs: basis functions of the inputs, a matrix product, and sums over the batch.
+"""Dense layers on CPUs: basis functions of the inputs, a matrix product, sums over the batch, and
+activations of nodes.
 
 The product has tiles in registers and a thread for each core, instead of tinygrad's schedule, which
 is made for larger matrices.
@@ -14,7 +15,9 @@ from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
 from tinykan.activations import Activation
 from tinykan.basis import DenseBasis
+from tinykan.kernels.hardware import vector_floats
 from tinykan.kernels.launch import (
+    as_computed,
     empty,
     lane_range,
     lanes_for,
@@ -30,7 +33,9 @@ from tinykan.kernels.launch import (
     vector_length,
 )
 
-TILE_ROWS, TILE_COLUMNS = 4, 32  # of the matrix product: as many sums as registers hold
+# Of the matrix product: enough sums to keep the units busy that multiply and add, and no more than
+# registers hold (32 of AVX-512 and NEON, 16 of AVX2).
+TILE_ROWS, TILE_COLUMNS = 4, max(16, 2 * vector_floats())
 BLOCK = 64  # samples whose features and gradients stay in a cache
 LANES = 64  # columns summed side by side
 FUNCTION_LANES = 16  # inputs whose functions are computed side by side
@@ -39,14 +44,25 @@ FUNCTION_LANES = 16  # inputs whose functions are computed side by side
 def features(x: Tensor, basis: DenseBasis, base: Activation | None) -> Tensor:
     """The functions of the basis, then the base function, of `x` `[n, in]`: `[n, functions * in]`,
     neighboring inputs side by side, so that they are computed and stored as vectors."""
-    rows, inputs = x.shape
-    count = basis.n_functions + (base is not None)
 
     def values(at: UOp) -> list[UOp]:
         return [*basis.values(at), *([] if base is None else [base.value(at)])]
 
     def slopes(at: UOp) -> list[UOp]:
         return [*basis.slopes(at), *([] if base is None else [base.derivative(at)])]
+
+    return _elementwise(x, basis.n_functions + (base is not None), values, slopes)
+
+
+def activated(x: Tensor, activation: Activation) -> Tensor:
+    """`activation` of `x` `[n, m]`, a kernel's output, and of what that has beyond `m` columns."""
+    values, slopes = (lambda at, f=f: [f(at)] for f in (activation.value, activation.derivative))
+    return _elementwise(as_computed(x), 1, values, slopes)[:, : x.shape[1]]
+
+
+def _elementwise(x: Tensor, count: int, values: Callable, slopes: Callable) -> Tensor:
+    """`count` functions of `x` `[n, in]`: `[n, count * in]`, the first of all inputs first."""
+    rows, inputs = x.shape
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dx = empty((rows, inputs), x).custom_kernel(
@@ -90,18 +106,18 @@ def _elements(x: UOp) -> tuple[UOp, UOp, tuple[UOp, ...]]:
 
 def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """`a` `[n, k]` times `b` `[k, m]`, plus `bias` `[m]` if there is one."""
-    biases = [] if bias is None else [bias]
+    biases, inputs, a = [] if bias is None else [bias], a.shape[1], as_computed(a)
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         # As wide as the kernel's own output and weights, which may be wider than b.
         dy = Tensor(upstream).contiguous()
-        to_a = _product(dy, Tensor(call.src[3]).transpose())
+        weights = Tensor(call.src[3]).pad(((0, a.shape[1] - inputs), (0, 0)))
+        to_a = _product(dy, weights.transpose())
         # Inputs are any number. Whole tiles are computed, as many for every thread; what they have
         # beyond the end repeats the last input.
-        inputs = a.shape[1]
         height = padded_size(inputs, TILE_ROWS * min(CPU_COUNT.value, -(-inputs // TILE_ROWS)))
         to_b = empty((height, dy.shape[1]), a).custom_kernel(
-            strip_reshapes(a), dy, fxn=_outer, grad_fxn=no_second_derivative
+            a, dy, fxn=_outer, grad_fxn=no_second_derivative
         )[0]
         return (None, to_a.uop, to_b[:inputs].uop, *(column_sums(dy).uop for _ in biases))
 
@@ -109,11 +125,11 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor, *biases: Tensor, grad_fxn: Callable | None = None) -> Tensor:
-    """`a @ b`, plus a bias."""
+    """`a @ b`, plus a bias; `a` may have more columns than `b` has rows, which do not count."""
     out = b.shape[1]
-    lanes = max(4, lanes_for(out, TILE_COLUMNS))
+    lanes = TILE_COLUMNS if out > TILE_COLUMNS else max(4, lanes_for(out, TILE_COLUMNS))
     return empty((a.shape[0], padded_size(out, lanes)), a).custom_kernel(
-        strip_reshapes(a),
+        a,
         *(pad_columns(w, lanes) for w in (b, *biases)),
         fxn=lambda *arguments: _tiles(*arguments, lanes=lanes),
         grad_fxn=grad_fxn,

@@ -1,10 +1,12 @@
-"""What makes the choice of a device quick: which accelerators a machine may have, from what its
-system lists (to open one that is not there takes tinygrad a tenth of a second or more, at every
-start), and which compilers need not be tried anew."""
+"""What a machine has, from what its system lists: accelerators (to open one that is not there takes
+tinygrad a tenth of a second or more, at every start), compilers that need not be tried anew, and
+the length of the processor's vectors."""
 
 from __future__ import annotations
 
+import functools
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -48,6 +50,18 @@ def cache_level(name: str) -> int:
     cache, but for the compiler from pip, whose keys in the cache name its version, and which is
     loaded before they are known."""
     return CACHELEVEL.value if name.upper() == "CPU:LLVM" and is_installed() else 0
+
+
+@functools.cache
+def vector_floats(machine: str = platform.machine(), root: Path = Path("/")) -> int:
+    """How many float32 numbers a vector of the processor holds: 4 on ARM (NEON), else 16 (AVX-512)
+    or 8 (AVX2). Where the system lists no features, as macOS and Windows do not, 8."""
+    if machine.lower() not in ("x86_64", "amd64"):
+        return 4
+    try:
+        return 16 if "avx512f" in (root / "proc/cpuinfo").read_text().split() else 8
+    except OSError:
+        return 8
 
 
 def _listed(root: Path, pattern: str, vendors: tuple[str, ...]) -> bool:
