@@ -1,9 +1,15 @@
-"""Which accelerators are looked for, on file systems as machines have them."""
+"""What is found on file systems as machines have them, and kernels for what is found."""
 
 from __future__ import annotations
 
+import importlib
+
+import numpy as np
 import pytest
 
+from tests.kernels.helpers import assert_paths_agree, reason, threaded
+from tinykan import BSpline, KANLayer, Linear
+from tinykan.kernels import dense, hardware, spline, spline_weights
 from tinykan.kernels.hardware import SIGNS, may_be_present, vector_floats
 
 MACHINES = {
@@ -58,3 +64,28 @@ def test_the_length_of_vectors(tmp_path, machine, flags, expected):
         (tmp_path / "proc").mkdir()
         (tmp_path / "proc" / "cpuinfo").write_text(f"model name : any\n{flags}\n")
     assert vector_floats(machine, tmp_path) == expected
+
+
+@pytest.fixture
+def vectors(monkeypatch):
+    """Makes the kernels for vectors of another length than this processor's."""
+
+    def choose(length):
+        monkeypatch.setattr(hardware, "vector_floats", lambda: length)
+        for module in (dense, spline_weights, spline):
+            importlib.reload(module)
+
+    yield choose
+    monkeypatch.undo()
+    for module in (dense, spline_weights, spline):
+        importlib.reload(module)
+
+
+@pytest.mark.skipif(not threaded, reason=reason)
+@pytest.mark.parametrize("length", [4, 8, 16])
+@pytest.mark.parametrize("basis", [BSpline(5, 3), Linear()], ids=["spline", "dense"])
+def test_kernels_for_vectors_of_any_length(vectors, length, basis):
+    vectors(length)
+    rng = np.random.default_rng(0)
+    layer = KANLayer(4, 68, basis, rng=rng)
+    assert_paths_agree(layer, rng.uniform(-1.2, 1.2, (70, 4)).astype(np.float32))

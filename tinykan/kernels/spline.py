@@ -26,6 +26,7 @@ from tinygrad.uop.ops import KernelInfo, UOp
 from tinykan.activations import Activation
 from tinykan.basis import BSpline
 from tinykan.kernels.dense import column_sums
+from tinykan.kernels.hardware import vector_floats
 from tinykan.kernels.launch import (
     empty,
     lane_range,
@@ -45,7 +46,8 @@ CHUNK = 64  # samples, at least, whose outputs and functions stay in the first-l
 CACHE = 2**15  # bytes of weights that stay there, too
 TOGETHER = 4  # inputs, at most, whose terms are added up before the sum is stored
 LANES = 64  # outputs computed side by side
-SUMMED_LANES = 8  # the same, where they are then summed up
+SUMMED_LANES = max(8, vector_floats())  # the same, where they are then summed up
+FOLDED_LANES = 8  # of these, at most, that are summed up one by one
 
 
 def spline_layer(
@@ -183,8 +185,14 @@ def _input_gradient(
         stored.append(partial[thread, sample, q, lane].store(value))
     partial = partial.after(UOp.group(*stored).end(lane, sample, stretch))
 
-    sample, q = UOp.range(chunk, 12), lane_range(width, 13)
-    value = sum(partial[thread, sample, q, lane].load() for lane in range(lanes))
+    folded = FOLDED_LANES if lanes % FOLDED_LANES == 0 else lanes
+    if folded < lanes:
+        sample, q, lane = UOp.range(chunk, 12), UOp.range(width, 13), lane_range(folded, 14)
+        halves = (partial[thread, sample, q, first + lane] for first in range(0, lanes, folded))
+        value = sum(half.load() for half in halves)
+        partial = partial.after(partial[thread, sample, q, lane].store(value).end(lane, q, sample))
+    sample, q = UOp.range(chunk, 15), lane_range(width, 16)
+    value = sum(partial[thread, sample, q, lane].load() for lane in range(folded))
     stored = gradient[start + sample, group * width + q].store(value)
     stored = stored.end(q, sample, group, inner, thread)
     return stored.sink(arg=KernelInfo(name="spline_input_gradient", opts_to_apply=()))

@@ -18,6 +18,7 @@ from itertools import count
 from tinygrad import Tensor, dtypes
 from tinygrad.uop.ops import AxisType, KernelInfo, UOp
 
+from tinykan.kernels.hardware import vector_floats
 from tinykan.kernels.launch import (
     empty,
     lane_range,
@@ -30,7 +31,8 @@ from tinykan.kernels.launch import (
 )
 from tinykan.kernels.local_support import Functions, bounded, weight_rows
 
-LANES = 16  # outputs whose sums, for all rows, stay in registers
+# Outputs whose sums, for all rows, stay in registers: 32 of AVX-512 and NEON, 16 of AVX2.
+LANES = {16: 64, 8: 16, 4: 16}[vector_floats()]
 TOGETHER = 4  # inputs, at most, that are sorted together
 SAMPLES = 256, 4096  # in a chunk, at least and at most
 LINE = 16  # numbers in a line of the cache; threads that write to one line wait for each other
