@@ -19,15 +19,17 @@ from tinykan import (
     Standardized,
     UserError,
     batches,
+    fit,
     pixel_sampler,
     save_image,
+    split,
 )
 from tinykan.fitting import update_grid
 from tinykan.interpret import attribution, prune
 from tinykan.interpret.diagram import save_diagram
 from tinykan.interpret.recovery import recover
 from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, suggest_symbolic
-from tinykan.tasks import metrics
+from tinykan.tasks import Validation, metrics
 
 MODEL = KAN([2, 3, 1])
 X = np.random.default_rng(0).uniform(-1, 1, (40, 2))
@@ -37,6 +39,15 @@ IMAGE = np.random.default_rng(1).uniform(-1, 1, (12, 14, 1)).astype(np.float32)
 # By qualified name: a call for each argument that is an array.
 ROWS = {
     "tasks.sampling.batches": [lambda x: batches(x, Y), lambda y: batches(X, y)],
+    "tasks.sampling.split": [lambda x: split(x, Y), lambda y: split(X, y)],
+    "tasks.fit.fit": [
+        lambda x: fit(MODEL, batches(X, Y), validation=(x, Y)),
+        lambda y: fit(MODEL, batches(X, Y), validation=(X, y)),
+    ],
+    "tasks.fit.Validation": [
+        lambda x: Validation(MODEL, x, Y),
+        lambda y: Validation(MODEL, X, y),
+    ],
     "tasks.prediction.Predictor.__call__": [Predictor(MODEL)],
     "tasks.standardization.Standardized": [
         lambda x: Standardized(x, Y),
@@ -71,7 +82,8 @@ INTERNAL = {
     "tasks.images.render_rows", "interop", "interpret.candidates", "interpret.formulas",
     "interpret.library", "interpret.rounding", "interpret.symbolic", "tasks.arrays",
     "tasks.color_profiles", "tasks.deep_images", "tasks.delimited", "tasks.image_files",
-    "tasks.image_samples", "tasks.slices", "tasks.symbol_names", "tasks.tables",
+    "tasks.image_samples", "tasks.sampling.as_tensor", "tasks.scores", "tasks.slices",
+    "tasks.symbol_names", "tasks.tables",
     "tasks.images.as_image", "tasks.images.bicubic", "tasks.images.from_bytes",
     "tasks.images.interpolate", "tasks.images.to_bytes", "tasks.images.to_pillow",
     "tasks.target_functions",
@@ -90,6 +102,7 @@ def takes_arrays(function) -> bool:
 def public_functions() -> set[str]:
     # Of classes and methods, these take arrays of any kind.
     found = {
+        "tasks.fit.Validation",
         "tasks.prediction.Predictor.__call__",
         "tasks.standardization.PredictorInUnits.__call__",
         "tasks.standardization.Standardized",

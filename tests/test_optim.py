@@ -44,3 +44,29 @@ def test_schedules():
     assert cosine[0] == pytest.approx(1 / 11) and cosine[9] == pytest.approx(10 / 11)
     assert cosine[10] == 1.0 and cosine[-1] < 1e-3 and (np.diff(cosine[10:]) < 0).all()
     assert (learning_rates(0.5, 10, "constant") == 0.5).all()
+
+
+def test_weight_decay_and_clipping_are_numpys():
+    """Decoupled weight decay and the norm of all gradients, in float64 on a line's two weights."""
+    x, y = X[:, 0].astype(float), 3 * X[:, 0] + 1
+    line = MLP([1, 1])
+    weights = np.array([line.layers[0].coefficients.item(), 0.0])
+    options = {"learning_rate": 0.1, "weight_decay": 0.5, "clip": 0.3}
+    fit(line, batches(x, y), steps=20, progress=False, **options)
+    m, v, lengths = np.zeros(2), np.zeros(2), []
+    for step, rate in enumerate(learning_rates(0.1, 20), 1):
+        error = weights[0] * x + weights[1] - y
+        g = np.array([2 * np.mean(error * x), 2 * np.mean(error)])
+        lengths.append(np.hypot(*g))
+        g *= min(1, 0.3 / lengths[-1])
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        moved = rate * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        weights = weights * (1 - 0.5 * rate) - moved
+    assert max(lengths) > 0.3
+    found = [line.layers[0].coefficients.item(), line.layers[0].bias.item()]
+    np.testing.assert_allclose(found, weights, atol=2e-6)  # 20 steps of 0.1 in float32
+
+
+def test_a_schedule_may_be_a_function():
+    rates = learning_rates(2.0, 4, lambda part: 1 - part)
+    np.testing.assert_allclose(rates, [2.0, 1.5, 1.0, 0.5])

@@ -10,9 +10,9 @@ from tinykan.kernels.tinygrad_faults import work_around
 from tinykan.layers import KANLayer
 from tinykan.networks import KAN, MLP, Encoding, Network, parameter_count
 from tinykan.runs.widths import widths_for
-from tinykan.tasks import ImageError, Predictor, Standardized, batches
+from tinykan.tasks import ImageError, Predictor, Standardized, batches, fit, split
 from tinykan.tasks.images import load_image, pixel_sampler, render, save_image
-from tinykan.training import DivergenceError, History, Step, Training, fit
+from tinykan.training import DivergenceError, History, Step, Training
 from tinykan.variants import RBF, Chebyshev, EdgeTanh, Fourier, Polynomial, Siren, Wavelet
 
 from tinykan.variants import Gaussian, NeRF, Raw, Scaled, Sines  # isort: skip
@@ -23,7 +23,8 @@ __all__ = [
     "DivergenceError", "EdgeTanh", "Encoding", "Fourier", "Gaussian", "History", "ImageError",
     "KANLayer", "Linear", "NeRF", "Network", "Polynomial", "Predictor", "Raw", "Scaled", "Sines",
     "Siren", "Standardized", "Step", "Training", "UserError", "Wavelet", "batches", "fit", "load",
-    "load_image", "parameter_count", "pixel_sampler", "render", "save", "save_image", "widths_for",
+    "load_image", "parameter_count", "pixel_sampler", "render", "save", "save_image", "split",
+    "widths_for",
 ]
 # fmt: on
 

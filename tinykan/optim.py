@@ -10,27 +10,28 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.kernels import adam as adam_kernels
-from tinykan.tensors import overwrite
+from tinykan.tensors import like, overwrite
+
+Schedule = Callable[[np.ndarray], np.ndarray]  # parts of a training, 0 to 1, to shares of the rate
 
 
 def learning_rates(
-    peak: float, steps: int, schedule: str = "cosine", warmup: int = 0
+    peak: float, steps: int, schedule: str | Schedule = "cosine", warmup: int = 0
 ) -> np.ndarray:
-    """The rate of each step `[steps]`: a linear warm-up over the first `warmup` steps, then
-    constant, or half a cosine down to 0 (Loshchilov and Hutter 2017, without restarts)."""
-    shape = lookup("schedule", schedule, SCHEDULES)
+    """The rate of each step `[steps]`: a linear warm-up over the first `warmup` steps, then a
+    function, or one of SCHEDULES: constant, or half a cosine (Loshchilov and Hutter 2017)."""
+    shape = schedule if callable(schedule) else lookup("schedule", schedule, SCHEDULES)
     if not (math.isfinite(peak) and peak > 0):
         raise UserError(f"learning rate {peak} must be a positive number")
     check_integer("warmup", warmup, 0)
     if warmup >= max(steps, 1):
-        run = f"the {steps} steps of the run"
-        raise UserError(f"a warm-up of {warmup} steps must be shorter than {run}")
+        raise UserError(f"a warm-up of {warmup} steps must be shorter than the {steps} of the run")
     step = np.arange(steps)
     rates = peak * shape((step - warmup) / max(steps - warmup, 1))
     return np.where(step < warmup, peak * (step + 1) / (warmup + 1), rates)
 
 
-SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+SCHEDULES: dict[str, Schedule] = {
     "constant": np.ones_like,
     "cosine": lambda part: 0.5 * (1 + np.cos(np.pi * part)),
 }
@@ -38,24 +39,37 @@ SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 class Adam:
     """Adam (Kingma and Ba 2015) with one rate for each step, known in advance: a table of step
-    sizes, made in float64, holds the bias corrections, so that the compiled step has no powers."""
+    sizes, made in float64, holds the bias corrections, so that the compiled step has no powers.
+    `decay` is decoupled weight decay (Loshchilov and Hutter 2019); `clip` is the largest Euclidean
+    norm of all gradients together, which longer ones are scaled to."""
 
     b1, b2, eps = 0.9, 0.999, 1e-8
 
-    def __init__(self, parameters: list[Tensor], rates: np.ndarray) -> None:
-        self.parameters, b1, b2 = parameters, self.b1, self.b2
+    def __init__(
+        self, parameters: list[Tensor], rates: np.ndarray, decay: float = 0.0,
+        clip: float | None = None,
+    ) -> None:  # fmt: skip
+        if not 0 <= decay < math.inf or (clip is not None and not 0 < clip < math.inf):
+            raise UserError(f"weight decay {decay} must be 0 or more, clip {clip} above 0 or None")
+        self.parameters, self.decay, self.clip, b1, b2 = parameters, decay, clip, self.b1, self.b2
         count = np.arange(1, len(rates) + 1, dtype=np.float64)
         correction = np.sqrt(1 - b2**count)
-        table = np.stack([rates * correction / (1 - b1**count), self.eps * correction], axis=-1)
+        columns = [rates * correction / (1 - b1**count), self.eps * correction]
+        table = np.stack(columns + ([rates] if decay else []), axis=-1)
         self.table = Tensor(table, dtype=dtypes.float32).realize()
         self.step = Tensor([0], dtype=dtypes.int32).realize()
-        self.m, self.v = ([_zeros_like(p) for p in parameters] for _ in range(2))
+        self.m, self.v = ([like(p, np.zeros(p.shape)) for p in parameters] for _ in range(2))
 
     def minimize(self, loss: Tensor, *others: Tensor) -> None:
         """Takes one step to lower `loss`, and realizes `others` before it."""
         gradients = [g.contiguous() for g in loss.gradient(*self.parameters)]
+        if self.clip is not None:
+            length = Tensor.cat(*(g.square().sum().reshape(1) for g in gradients)).sum().sqrt()
+            gradients = [g * (self.clip / length.maximum(self.clip)) for g in gradients]
         rate = self.table[self.step].flatten().contiguous().to(self.parameters[0].device)
         Tensor.realize(*others, rate, *gradients)
+        for p in self.parameters if self.decay else []:
+            p.assign(p.detach() * (1 - self.decay * rate[2]).cast(p.dtype)).realize()
         updated = [self.step.assign(self.step + 1)]
         for p, m, v, g in zip(self.parameters, self.m, self.v, gradients, strict=True):
             if adam_kernels.supports(p):
@@ -82,10 +96,8 @@ class Adam:
 
     def slow_down(self, factor: float) -> None:
         """Multiplies the rates of all further steps, and forgets the moments."""
-        overwrite(self.table, self.table.numpy() * np.array([factor, 1], dtype=np.float32))
+        overwrite(
+            self.table, self.table.numpy() * np.array([factor, 1, factor][: self.table.shape[1]])
+        )
         for tensor in (*self.m, *self.v):
             overwrite(tensor, np.zeros(tensor.shape))
-
-
-def _zeros_like(p: Tensor) -> Tensor:
-    return Tensor.zeros(*p.shape, dtype=p.dtype).contiguous().realize().to(p.device).realize()

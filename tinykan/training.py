@@ -15,9 +15,9 @@ from tinygrad import Context, Device, Tensor, TinyJit, dtypes
 from tinygrad.helpers import GlobalCounters, tqdm
 from tinygrad.nn.state import get_parameters
 
-from tinykan.errors import UserError, check_integer, other_names, warn
+from tinykan.errors import UserError, check_integer, warn
 from tinykan.networks import Network
-from tinykan.optim import Adam, learning_rates
+from tinykan.optim import Adam, Schedule, learning_rates
 from tinykan.tensors import learnable, overwrite
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -43,6 +43,9 @@ class History:
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     outside: list[float] = field(default_factory=list)  # share of inputs outside the grid, by layer
+    validation: list[float] = field(default_factory=list)  # losses, and metrics by name
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    ended_by: str = ""  # what ended the training before its last step
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
     first_step_seconds: float = 0.0
@@ -76,7 +79,7 @@ def objective_of(
     def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         inputs = model.layer_inputs(x)
         prediction = model.layers[-1](inputs[-1])
-        value = loss(prediction, _targets_for(prediction, y))
+        value = loss(prediction, targets_for(prediction, y))
         # From all over the batch: data may be sorted. Split over devices it cannot be thinned.
         every = 1 if isinstance(x.device, tuple) else max(1, len(x) // OUTSIDE_SAMPLES)
         pairs = zip(model.layers, inputs, strict=True)
@@ -88,8 +91,7 @@ def objective_of(
 
 
 def training_step(sample: Sampler, optimizer: Adam, objective: Objective) -> Callable[[], Tensor]:
-    """A function that takes one step, to be compiled as a whole (sample, objective, gradients,
-    update), and returns the objective's report."""
+    """A function that takes a step, compiled as a whole, and returns the objective's report."""
 
     def step() -> Tensor:
         x, y = _drawn(sample, optimizer.step)
@@ -105,35 +107,19 @@ def training_step(sample: Sampler, optimizer: Adam, objective: Objective) -> Cal
     return step
 
 
-@other_names(lr="learning_rate=", opt="steps= (Adam), lbfgs=", lamb="penalty=Regularization(...)")
-def fit(
-    model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
-    schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int | None = None,
-    loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
-    log_every: int | None = None, progress: bool = True,
-) -> History:  # fmt: skip
-    """Trains `model` in place; returns the history. `Training` explains arguments and errors."""
-    training = Training(
-        model, sample, steps=steps, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
-        lbfgs=lbfgs, grid_updates=grid_updates, loss=loss, penalty=penalty, halvings=halvings,
-        log_every=log_every, progress=progress,
-    )  # fmt: skip
-    for _ in training:
-        pass
-    training.refine()
-    return training.history
-
-
 class Training:
     """Trains `model` in place: iterate over its `steps` of Adam, then `refine` it by `lbfgs`
     iterations of L-BFGS.
 
     `sample(step)` gives inputs and targets for the step number `[1]`; it, the model, the loss, the
     gradients and the update are compiled into one step; a sampler that draws by other means, as
-    with NumPy, is called before each step instead. L-BFGS has one sample, the last, at every
-    iteration, and float64 where the device has it; it ends early if it finds no lower loss.
-    `grid_updates` times (default: 0 under Adam, 5 under L-BFGS) in the first half of the steps, and
-    again of the iterations, grids that their inputs have left move (tinykan.fitting.GridMover).
+    with NumPy, is called before each step instead. The rate is `learning_rate`, after `warmup`
+    steps by a `schedule` (tinykan.optim). A step shrinks parameters by the rate times
+    `weight_decay`, and gradients whose norm in all is above `clip` to that norm. L-BFGS has one
+    sample, the last, at every iteration, and float64 where the device has it; it ends early if it
+    finds no lower loss. `grid_updates` times (default: 0 under Adam, 5 under L-BFGS) in the first
+    half of the steps, and again of the iterations, grids that their inputs have left move
+    (tinykan.fitting.GridMover).
 
     `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
     that is minimized, not to the one that is reported. Every `log_every` steps (by default about
@@ -151,7 +137,8 @@ class Training:
 
     def __init__(
         self, model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
-        schedule: str = "cosine", warmup: int = 0, lbfgs: int = 0, grid_updates: int | None = None,
+        schedule: str | Schedule = "cosine", warmup: int = 0, weight_decay: float = 0.0,
+        clip: float | None = None, lbfgs: int = 0, grid_updates: int | None = None,
         loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
         log_every: int | None = None, progress: bool = True, resume: State | None = None,
     ) -> None:  # fmt: skip
@@ -172,7 +159,8 @@ class Training:
         self.model, self.sample, self.steps, self.lbfgs = model, sample, steps, lbfgs
         self.grid_updates, self.halvings, self.done = grid_updates, halvings, 0
         self.objective = objective_of(model, loss, penalty)
-        self.adam = Adam(weights, learning_rates(learning_rate, steps, schedule, warmup))
+        rates = learning_rates(learning_rate, steps, schedule, warmup)
+        self.adam = Adam(weights, rates, decay=weight_decay, clip=clip)
         self.moves: list[int] = []
         self.move_grids: Any = None
         if grid_updates:
@@ -250,8 +238,7 @@ class Training:
             self._start += time.perf_counter() - paused
 
     def finished(self, number: int, report: Callable[[], list[float]]) -> Step:
-        """Records a step, with its `report` if it is logged. Raises DivergenceError if the guard
-        does."""
+        """Records a step, with its `report` if it is logged. The guard may raise DivergenceError."""
         self.done, history = number, self.history
         if number <= self._first + 2:
             Device[Device.DEFAULT].synchronize()
@@ -327,7 +314,7 @@ class DivergenceGuard:
         return [weight.numpy().copy() for weight in self.weights]
 
 
-def _targets_for(prediction: Tensor, y: Tensor) -> Tensor:
+def targets_for(prediction: Tensor, y: Tensor) -> Tensor:
     """Targets `[n, out]`, or class labels `[n]` if they are integers and there are several outputs.
     Raises UserError for other shapes than the prediction's."""
     if y.ndim == 1 and prediction.shape == (*y.shape, 1):

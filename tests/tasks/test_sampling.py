@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tinygrad import Tensor, dtypes
 
-from tinykan import KAN, UserError, batches, fit
-from tinykan.tasks.sampling import uniform
+from tinykan import KAN, UserError, batches, fit, split
+from tinykan.tasks.sampling import streamed, uniform
 
 X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
 Y = np.sin(3 * X)
@@ -91,3 +91,55 @@ def test_predictions_and_targets_of_different_shapes_never_meet(outputs, targets
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(UserError, match="batch 0"):
         batches(X, Y, batch=0)
+
+
+def test_only_a_batch_is_read_of_memory_mapped_data(tmp_path):
+    np.save(tmp_path / "x.npy", np.concatenate([X, X + 2]))
+    np.save(tmp_path / "y.npy", np.concatenate([Y, np.full_like(Y, np.nan)]))
+    x, y = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy")
+    sample, other = (batches(x[:64], y[:64], 16, seed=s) for s in (0, 1))
+    first, again, second, others = (
+        [t.numpy() for t in s(Tensor([n], dtype=dtypes.int32))]
+        for s, n in ((sample, 0), (sample, 0), (sample, 1), (other, 0))
+    )
+    assert first[0].shape == (16, 1) and np.isin(first[0], X).all()
+    np.testing.assert_allclose(first[1], np.sin(3 * first[0]), atol=1e-6)  # of float32
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], second[0]) and not np.array_equal(first[0], others[0])
+    history = fit(KAN([1, 3, 1], seed=0), sample, steps=60, progress=False)
+    assert history.losses[-1] < 0.2 * Y.var()
+    with pytest.raises(UserError, match="hold nan in row"):  # among the rows that were drawn
+        fit(KAN([1, 1]), batches(x, y, 64), steps=2, progress=False)
+
+
+def test_streamed_batches_are_those_of_the_iterable():
+    def parts():
+        for n in range(5):
+            yield X[n * 10 : n * 10 + 10], Y[n * 10 : n * 10 + 10]
+
+    sample = streamed(parts())
+    for n in range(5):
+        for _ in range(2):  # a step that is asked for again has the same batch
+            x, y = sample(Tensor([n], dtype=dtypes.int32))
+            np.testing.assert_array_equal(x.numpy(), X[n * 10 : n * 10 + 10])
+            np.testing.assert_allclose(y.numpy(), Y[n * 10 : n * 10 + 10], atol=1e-7)
+    with pytest.raises(UserError, match="the data have 5 batches, and step 6 none"):
+        sample(Tensor([5], dtype=dtypes.int32))
+    streamed_history, plain = (
+        fit(KAN([1, 3, 1], seed=0), s, steps=5, log_every=1, progress=False)
+        for s in (streamed(parts()), lambda step: batches(*list(parts())[step.item()])(step))
+    )
+    assert streamed_history.losses == plain.losses
+
+
+def test_a_split_has_every_row_once():
+    for rows, share, held in ((10, 0.2, 2), (10, 0.01, 1), (2, 0.9, 1), (7, 0.5, 4)):
+        x, labels = np.arange(2.0 * rows).reshape(rows, 2), np.arange(rows)
+        (tx, ty), (vx, vy) = split(x, labels, share)
+        assert len(vx) == held and ty.dtype == vy.dtype == np.int64
+        np.testing.assert_array_equal(np.sort(np.r_[ty, vy]), labels)
+        np.testing.assert_array_equal(np.r_[tx, vx][:, 0], 2.0 * np.r_[ty, vy])
+    assert not np.array_equal(split(X, Y, seed=0)[1][0], split(X, Y, seed=1)[1][0])
+    for share in (0, 1, 1.5, -0.1):
+        with pytest.raises(UserError, match="a share of"):
+            split(X, Y, share)

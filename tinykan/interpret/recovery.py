@@ -24,9 +24,10 @@ from tinykan.interpret.symbolic import symbolic_edges
 from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, straightened
 from tinykan.networks import KAN, Network
 from tinykan.tasks.arrays import as_rows, check_as_many, in_float32
+from tinykan.tasks.fit import fit
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.sampling import batches
-from tinykan.training import History, Sampler, fit
+from tinykan.training import History, Sampler
 
 # Penalties relative to the targets' standard deviation, from the strongest on: the first under
 # which the network fits is used.

@@ -25,7 +25,7 @@ def adam_step(
     parameter: Tensor, m: Tensor, v: Tensor, gradient: Tensor, rate: Tensor, b1: float, b2: float
 ) -> list[Tensor]:
     """Updates the first three tensors in place. They must be realized, and the gradient too, or its
-    computation might read the new parameters. `rate` is Adam's step size and epsilon `[2]`."""
+    computation might read the new parameters. `rate` starts with Adam's step size and epsilon."""
     kind = "threads" if runs_on_threads(parameter) else "items"
     return parameter.flatten().custom_kernel(
         *(t.flatten() for t in (m, v, gradient)),

@@ -1,11 +1,13 @@
 """Tasks: the data that networks are trained on, and their scores. Images, functions of one or two
 variables, and slices of an image, each as a `Task` with a sampler, a target and scores; the
-benchmark tasks by name; image files, tables of numbers, metrics, and prediction on NumPy arrays."""
+benchmark tasks by name; image files, tables of numbers, metrics; `fit`, with validation, and
+prediction on NumPy arrays."""
 
 from tinykan.tasks.benchmarks import BENCHMARKS
+from tinykan.tasks.fit import Validation, fit
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
-from tinykan.tasks.sampling import batches
+from tinykan.tasks.sampling import batches, split, streamed
 from tinykan.tasks.slices import SlicesTask
 from tinykan.tasks.standardization import Standardized
 from tinykan.tasks.tables import DataTable, read_table
@@ -15,7 +17,8 @@ from tinykan.tasks.task import FunctionTask, ImageTask, Task
 # fmt: off
 __all__ = [
     "BENCHMARKS", "TARGET_FUNCTIONS", "DataTable", "FunctionTask", "ImageError", "ImageTask",
-    "Predictor", "SlicesTask", "Standardized", "TargetFunction", "Task", "batches", "half_moons",
-    "load_image", "pixel_sampler", "read_table", "render", "save_image",
+    "Predictor", "SlicesTask", "Standardized", "TargetFunction", "Task", "Validation", "batches",
+    "fit", "half_moons", "load_image", "pixel_sampler", "read_table", "render", "save_image",
+    "split", "streamed",
 ]
 # fmt: on
