@@ -38,7 +38,7 @@ def select(name: str | None = None) -> str:
             DEV.value = _widened(candidate)
             return candidate
     if not wanted:
-        raise DeviceError("no tinygrad device works on this machine")
+        raise DeviceError("no tinygrad device works here; for its CPU: pip install llvmlite")
     usable = dict.fromkeys(c for c in (*_automatic(), *ON_REQUEST) if works(c))
     raise DeviceError(f"device {wanted!r} is not available here; these are: {', '.join(usable)}")
 

@@ -80,7 +80,9 @@ def lane_range(count: int, number: int) -> UOp:
     return UOp.range(count, number, AxisType.UPCAST)
 
 
-def loop_over(count: int, number: int, kind: AxisType = AxisType.REDUCE) -> tuple[UOp | int, list[UOp]]:
+def loop_over(
+    count: int, number: int, kind: AxisType = AxisType.REDUCE
+) -> tuple[UOp | int, list[UOp]]:
     """The index of a term, and the ranges to sum over: none for a single term, since tinygrad makes
     such a range a constant, which cannot be summed over."""
     ranges = [UOp.range(count, number, kind)] if count > 1 else []

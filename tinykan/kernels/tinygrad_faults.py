@@ -32,6 +32,7 @@ def work_around() -> None:
     if tinygrad_versions.FROM_0_14:
         tinygrad_versions.open_the_cpu_without_clang()
         tinygrad_versions.compile_in_this_process()
+        tinygrad_versions.run_threads_at_once()
     else:
         free_graphs_outside_workers()
         discard_unfinished_compilers()
