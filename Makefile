@@ -28,7 +28,7 @@ test-all: $(VENV)/.test
 test-backends: $(VENV)/.test
 	$(BIN)/python scripts/backends.py $(if $(ONLY),--only $(ONLY))
 
-# Found before the environment's own.
+# In a folder of its own, which Python searches before the environment.
 test-tinygrad: $(VENV)/tinygrad-$(VERSION)
 	PYTHONPATH=$(CURDIR)/$< $(BIN)/python -m pytest -n auto --dist worksteal $(LAYERS)
 
