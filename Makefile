@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 VERSION ?= 0.14.0
 # What depends on tinygrad most.
 LAYERS := tests/test_backend.py tests/test_layers.py tests/test_networks.py tests/test_device.py \
-	$(addprefix tests/kernels/test_,dense.py llvm_compiler.py program_cache.py)
+	$(addprefix tests/kernels/test_,dense.py llvm_compiler.py program_cache.py tinygrad_versions.py)
 
 .PHONY: demo test test-all test-backends test-tinygrad check clean
 
