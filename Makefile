@@ -1,14 +1,19 @@
 # make demo    fit images/camera.png with a spline KAN and name the folder with the pictures
 # make test    run the tests         make test-all   the long ones too
 # make check   lint, formatting, types       make test-backends   on every backend of this machine
+# make test-tinygrad VERSION=0.14.0   the tests of layers and kernels with another tinygrad
 # Each makes its own virtual environment and installs what it needs. PYTHON=... picks the Python, and
 # ONLY=CPU:X86,CL some of the backends.
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
 BIN := $(VENV)/bin
+VERSION ?= 0.14.0
+# What depends on tinygrad most.
+LAYERS := tests/test_backend.py tests/test_layers.py tests/test_networks.py tests/test_device.py \
+	$(addprefix tests/kernels/test_,dense.py llvm_compiler.py program_cache.py tinygrad_versions.py)
 
-.PHONY: demo test test-all test-backends check clean
+.PHONY: demo test test-all test-backends test-tinygrad check clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python scripts/fit_image.py images/camera.png --size 128 --out runs/demo --overwrite
@@ -23,6 +28,10 @@ test-all: $(VENV)/.test
 test-backends: $(VENV)/.test
 	$(BIN)/python scripts/backends.py $(if $(ONLY),--only $(ONLY))
 
+# In a folder of its own, which Python searches before the environment.
+test-tinygrad: $(VENV)/tinygrad-$(VERSION)
+	PYTHONPATH=$(CURDIR)/$< $(BIN)/python -m pytest -n auto --dist worksteal $(LAYERS)
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,8 +42,12 @@ $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.demo $(VENV)/.test: $(VENV)/.%: $(VENV)/.venv pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+$(VENV)/.demo $(VENV)/.test: $(VENV)/.%: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[$*]'
+	@touch $@
+
+$(VENV)/tinygrad-%: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ tinygrad==$*
 	@touch $@
 
 clean:

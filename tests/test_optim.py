@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tinygrad import Tensor
+from tinygrad import Context, Tensor
 from tinygrad.nn.optim import Adam as ReferenceAdam
 
 from tinykan import (
@@ -12,6 +12,7 @@ from tinykan import (
     batches,
     fit,
 )
+from tinykan.kernels.tinygrad_versions import FROM_0_14
 from tinykan.optim import learning_rates
 from tinykan.tensors import learnable
 from tinykan.training import mean_squared_error
@@ -27,7 +28,7 @@ def test_adam_is_tinygrads(schedule):
     fit(ours, batches(X, targets), steps=30, learning_rate=0.02, schedule=schedule, progress=False)
     rates = learning_rates(0.02, 30, schedule)
     x, y, weights = Tensor(X), Tensor(targets), learnable(theirs)
-    with Tensor.train():
+    with Context(TRAINING=1) if FROM_0_14 else Tensor.train():
         optimizer = ReferenceAdam(weights, lr=0.02)
         for rate in rates:
             optimizer.lr.assign(Tensor([rate], dtype=optimizer.lr.dtype))

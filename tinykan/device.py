@@ -11,17 +11,12 @@ from tinygrad.helpers import DEV, SPEC, USE_TC, Target
 
 from tinykan.errors import UserError
 from tinykan.kernels.hardware import cache_level, may_be_present
+from tinykan.kernels.tinygrad_versions import CLANG, WIDE_VECTORS
 
 # In order of preference. OpenCL comes last and only with a GPU: on the CPU (PoCL) it is slower than
 # tinygrad's own CPU device.
 ACCELERATORS = ("METAL", "AMD", "NV", "CUDA", "QCOM", "CL")
-CPU_RENDERERS = ("LLVM", "CLANGJIT", "X86")
-# On x86, tinygrad's vectors have 4 values, and no compiler widens them. Its AMX option makes them
-# 16, which compilers split into registers; Apple's tensor cores, which it means, are switched off.
-WIDE_VECTORS = {
-    "CPU:CLANGJIT": "x86_64,native,prefer-vector-width=512,AMX",
-    "CPU:LLVM": "x86_64,native,-prefer-256-bit,AMX",
-}
+CPU_RENDERERS = ("LLVM", CLANG, "X86")
 # Only if named: WebGPU without a working driver can return garbage; the emulator is for tests.
 ON_REQUEST = ("CL", "WEBGPU", "PYTHON")
 
@@ -43,7 +38,7 @@ def select(name: str | None = None) -> str:
             DEV.value = _widened(candidate)
             return candidate
     if not wanted:
-        raise DeviceError("no tinygrad device works on this machine")
+        raise DeviceError("no tinygrad device works here; for its CPU: pip install llvmlite")
     usable = dict.fromkeys(c for c in (*_automatic(), *ON_REQUEST) if works(c))
     raise DeviceError(f"device {wanted!r} is not available here; these are: {', '.join(usable)}")
 

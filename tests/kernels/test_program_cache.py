@@ -61,6 +61,14 @@ def test_other_shapes_and_other_settings_are_other_kernels(lowered):
     assert len(lowered) > other_shape
 
 
+def test_programs_of_another_tinygrad_are_not_served(lowered, monkeypatch):
+    first = result()
+    count = len(lowered)
+    in_a_new_process()
+    monkeypatch.setattr(program_cache, "version", lambda name: "0.0.0")
+    assert np.array_equal(result(), first) and len(lowered) == 2 * count
+
+
 def test_without_a_cache_nothing_is_written(lowered):
     with Context(CACHELEVEL=0):
         first = result()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinygrad import Tensor
-from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, KernelInfo, Ops, UOp
 
 from tinykan.activations import Activation
@@ -32,6 +31,7 @@ from tinykan.kernels.launch import (
     threads_for,
     vector_length,
 )
+from tinykan.kernels.tinygrad_versions import cpu_threads
 
 # Of the matrix product: enough sums to keep the units busy that multiply and add, and no more than
 # registers hold (32 of AVX-512 and NEON, 16 of AVX2).
@@ -115,7 +115,7 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         to_a = _product(dy, weights.transpose())
         # Inputs are any number. Whole tiles are computed, as many for every thread; what they have
         # beyond the end repeats the last input.
-        height = padded_size(inputs, TILE_ROWS * min(CPU_COUNT.value, -(-inputs // TILE_ROWS)))
+        height = padded_size(inputs, TILE_ROWS * min(cpu_threads(), -(-inputs // TILE_ROWS)))
         to_b = empty((height, dy.shape[1]), a).custom_kernel(
             a, dy, fxn=_outer, grad_fxn=no_second_derivative
         )[0]

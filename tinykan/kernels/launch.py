@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import NoReturn
 
 from tinygrad import Device, Tensor, dtypes
-from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import AxisType, Ops, UOp
 
 from tinykan.errors import UserError
+from tinykan.kernels.tinygrad_versions import cpu_threads
 
 GROUP = 128  # work-items in a work-group; no device's limit is below 256
 
@@ -80,11 +80,13 @@ def lane_range(count: int, number: int) -> UOp:
     return UOp.range(count, number, AxisType.UPCAST)
 
 
-def loop_over(count: int, number: int, kind: AxisType = AxisType.REDUCE) -> tuple[UOp, list[UOp]]:
+def loop_over(
+    count: int, number: int, kind: AxisType = AxisType.REDUCE
+) -> tuple[UOp | int, list[UOp]]:
     """The index of a term, and the ranges to sum over: none for a single term, since tinygrad makes
     such a range a constant, which cannot be summed over."""
     ranges = [UOp.range(count, number, kind)] if count > 1 else []
-    return sum(ranges, UOp.const(dtypes.weakint, 0)), ranges
+    return (ranges[0] if ranges else 0), ranges
 
 
 def summed(term: UOp, ranges: list[UOp]) -> UOp:
@@ -96,7 +98,7 @@ def summed(term: UOp, ranges: list[UOp]) -> UOp:
 
 def threads_for(count: int) -> int:
     """As many threads as divide `count` pieces of work evenly, up to the cores."""
-    return largest_divisor(max(count, 1), CPU_COUNT.value)
+    return largest_divisor(max(count, 1), cpu_threads())
 
 
 def lanes_for(out: int, limit: int) -> int:

@@ -13,8 +13,9 @@ import platform
 from typing import Any
 
 from tinygrad.device import Compiler
-from tinygrad.runtime.support import compiler_cpu
 from tinygrad.runtime.support.elf import jit_loader
+
+from tinykan.kernels.tinygrad_versions import llvm_compiler_module
 
 TRIPLES = {"x86_64": "x86_64-none-unknown-elf", "arm64": "aarch64-none-unknown-elf"}
 MACHINES = ("x86_64", "amd64", "arm64", "aarch64")
@@ -28,7 +29,7 @@ def is_installed() -> bool:
 def install() -> None:
     """Makes llvmlite the compiler behind tinygrad's `CPU:LLVM`, where it is installed."""
     if is_installed():
-        setattr(compiler_cpu, "CPULLVMCompiler", LLVMLiteCompiler)  # noqa: B010, a class, to mypy
+        llvm_compiler_module().CPULLVMCompiler = LLVMLiteCompiler
 
 
 def version() -> str:

@@ -78,7 +78,7 @@ def find_interval(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
     # Intervals are half-open to the right, but the last one holds its end: that is searched for as
     # a number just below it.
     below = (x < high).where(x, high - (high.abs() * 2**-23).maximum(1e-37))
-    passed = UOp.const(dtypes.int32, 0)
+    passed = x.const_like(0).cast(dtypes.int32)
     for bit in reversed(range(count.bit_length())):
         step = 2**bit
         passed = passed + step * (knot(passed + (step - 1)) <= below).cast(dtypes.int32)

@@ -48,12 +48,12 @@ def compiled_program(ast: UOp, renderer: Renderer) -> UOp:
 def _runnable(program: UOp) -> UOp:
     """The program with all that is needed to run it: of its kernel the parameters and the estimates
     of its cost, of its instructions the machine code."""
-    sink, device, instructions, source, binary = program.src
+    sink, *device, instructions, source, binary = program.src  # no device from tinygrad 0.14 on
     parameters = tuple(u for u in sink.toposort() if u.op is Ops.PARAM)
     kept: tuple[Any, ...] = (
         sink.replace(src=parameters),
-        device,
-        instructions.replace(src=()),
+        *device,
+        instructions.replace(src=tuple(u for u in instructions.src if u.op is Ops.PARAM)),
         source.replace(arg=""),
         binary,
     )

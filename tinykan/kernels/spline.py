@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinygrad import Tensor
-from tinygrad.helpers import CPU_COUNT
 from tinygrad.uop.ops import KernelInfo, UOp
 
 from tinykan.activations import Activation
@@ -41,6 +40,7 @@ from tinykan.kernels.launch import (
 )
 from tinykan.kernels.local_support import Functions, find_interval, weight_rows
 from tinykan.kernels.spline_weights import weight_gradient
+from tinykan.kernels.tinygrad_versions import cpu_threads
 
 CHUNK = 64  # samples, at least, whose outputs and functions stay in the first-level cache
 CACHE = 2**15  # bytes of weights that stay there, too
@@ -103,7 +103,7 @@ def _blocks(batch: int, functions: int) -> tuple[int, int]:
     """
     if batch < CHUNK:
         return 1, batch
-    threads = min(CPU_COUNT.value, batch // CHUNK)
+    threads = min(cpu_threads(), batch // CHUNK)
     # A power of two, as batches mostly are: then no samples have to be added.
     wanted = max(CHUNK, 1 << (4 * functions - 1).bit_length())
     blocks = threads * -(-batch // (threads * wanted))

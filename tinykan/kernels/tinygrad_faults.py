@@ -21,17 +21,21 @@ from tinygrad.helpers import getenv
 from tinygrad.renderer.llvmir import CPULLVMRenderer
 from tinygrad.runtime.graph.hcq import HCQGraph
 from tinygrad.runtime.ops_cpu import CPUWorker
-from tinygrad.runtime.support.compiler_cpu import LLVMCompiler
 
-from tinykan.kernels import llvm_compiler, program_cache
+from tinykan.kernels import llvm_compiler, program_cache, tinygrad_versions
 
 
 @functools.cache
 def work_around() -> None:
     allow_unaligned_vectors()
     write_constants_with_a_point()
-    free_graphs_outside_workers()
-    discard_unfinished_compilers()
+    if tinygrad_versions.FROM_0_14:
+        tinygrad_versions.open_the_cpu_without_clang()
+        tinygrad_versions.compile_in_this_process()
+        tinygrad_versions.run_threads_at_once()
+    else:
+        free_graphs_outside_workers()
+        discard_unfinished_compilers()
     llvm_compiler.install()
     program_cache.install()
 
@@ -80,13 +84,14 @@ def free_graphs_outside_workers() -> None:
 def discard_unfinished_compilers() -> None:
     """Where there is no libLLVM, the constructor of tinygrad 0.13.0's LLVM compiler raises an
     error, which is how its absence is noticed; the object's destructor then prints a traceback."""
-    discard = LLVMCompiler.__del__
+    compiler = tinygrad_versions.llvm_compiler_module().LLVMCompiler
+    discard = compiler.__del__
 
-    def delete(self: LLVMCompiler) -> None:
+    def delete(self: Any) -> None:
         if hasattr(self, "context"):
             discard(self)
 
-    setattr(LLVMCompiler, "__del__", delete)  # noqa: B010, as above
+    compiler.__del__ = delete
 
 
 def opencl_is_a_gpu() -> bool:
