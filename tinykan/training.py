@@ -238,7 +238,8 @@ class Training:
             self._start += time.perf_counter() - paused
 
     def finished(self, number: int, report: Callable[[], list[float]]) -> Step:
-        """Records a step, with its `report` if it is logged. The guard may raise DivergenceError."""
+        """Records a step, with its `report` if it is logged. Raises DivergenceError if the guard
+        does."""
         self.done, history = number, self.history
         if number <= self._first + 2:
             Device[Device.DEFAULT].synchronize()
