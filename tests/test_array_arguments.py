@@ -41,6 +41,7 @@ ROWS = {
     "tasks.standardization.Standardized": [
         lambda x: Standardized(x, Y),
         lambda y: Standardized(X, y),
+        lambda weights: Standardized(X, Y, weights),
     ],
     "tasks.standardization.PredictorInUnits.__call__": [Standardized(X, Y).predictor(MODEL)],
     "fitting.grids.update_grid": [lambda x: update_grid(KANLayer(2, 1), x)],
@@ -74,7 +75,7 @@ INTERNAL = {
     "tasks.image_samples", "tasks.slices", "tasks.symbol_names", "tasks.tables",
     "tasks.images.as_image", "tasks.images.bicubic", "tasks.images.from_bytes",
     "tasks.images.interpolate", "tasks.images.to_bytes", "tasks.images.to_pillow",
-    "tasks.target_functions",
+    "tasks.target_functions", "sklearn",
 }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ import copy
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,8 +31,9 @@ from tinykan.tasks.standardization import Standardized
 from tinykan.tasks.symbol_names import symbol_names
 from tinykan.training import Loss
 
-LEAST_STEPS, PASSES = 200, 10  # by default
+LEAST_STEPS, PASSES = 100, 40  # by default
 SAMPLES = 1000  # rows of the training data that a fitted estimator keeps, for its interpretation
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # inputs, targets and weights
 Estimator = TypeVar("Estimator", bound="KANEstimator")
 
 
@@ -51,7 +51,7 @@ class KANEstimator(BaseEstimator):
         *,
         steps: int | None = None,
         batch: int = 256,
-        learning_rate: float = 0.02,
+        learning_rate: float = 0.03,
         alpha: float = 5.0,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -110,9 +110,7 @@ class KANEstimator(BaseEstimator):
         labels `[n]`."""
         random = check_random_state(self.random_state)
         widths, basis = self._architecture(x.shape[1], outputs)
-        weights = _check_sample_weight(
-            sample_weight, x, dtype=np.float64, ensure_non_negative=True
-        )
+        weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
         # Sorted: the order of the rows does not matter, and batches are stratified by targets.
         order = np.lexsort((*x.T, *y.reshape(len(y), -1).T[::-1]))
         order = order[weights[order] > 0]
@@ -123,7 +121,9 @@ class KANEstimator(BaseEstimator):
         part, rest = self._split((x, y, weights), random)
         steps = self.steps or max(LEAST_STEPS, math.ceil(PASSES * len(part[0]) / self.batch))
         seed = int(random.randint(2**31 - 1))
-        held_out = HeldOut(*rest, self._losses, self.n_iter_no_change) if len(rest[0]) else None
+        held_out = None
+        if self.early_stopping:
+            held_out = HeldOut(*rest, loss=self._losses, patience=self.n_iter_no_change)
         with _on(self.device):
             model = KAN(widths, basis, spline_weight=False, seed=seed)
             self.history_, self.n_iter_ = train(
@@ -143,7 +143,7 @@ class KANEstimator(BaseEstimator):
     def _architecture(self, inputs: int, outputs: int) -> tuple[list[int], Any]:
         """The widths and the basis. Raises UserError for parameters of the estimator that neither
         the network nor the training checks."""
-        hidden = [self.hidden] if isinstance(self.hidden, Integral) else list(self.hidden)
+        hidden = list(self.hidden) if isinstance(self.hidden, Sequence) else [self.hidden]
         for width in hidden:
             check_integer("hidden", width, 1)
         for name in ("batch", "n_iter_no_change"):
@@ -161,19 +161,17 @@ class KANEstimator(BaseEstimator):
         sizes = self.parameters, len(hidden), basis, inputs, outputs
         return widths_for(*sizes, spline_weight=False), basis
 
-    def _split(
-        self, arrays: tuple[np.ndarray, ...], random: np.random.RandomState
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The rows of `arrays` that are trained on, and those that are held out, in order."""
-        count, labels = len(arrays[1]), arrays[1].dtype.kind == "i"
-        trained, others = np.arange(count), np.arange(0)
+    def _split(self, rows: Rows, random: np.random.RandomState) -> tuple[Rows, Rows]:
+        """Those that are trained on, and those that are held out, in order."""
+        x, y, weights = rows
+        trained, others = np.arange(len(y)), np.arange(0)
         if self.early_stopping:
-            size, classes = self.validation_fraction, arrays[1] if labels else None
+            size, classes = self.validation_fraction, y if y.dtype.kind == "i" else None
             trained, others = train_test_split(
                 trained, test_size=size, random_state=random, stratify=classes
             )
         trained, others = np.sort(trained), np.sort(others)
-        return [a[trained] for a in arrays], [a[others] for a in arrays]
+        return (x[trained], y[trained], weights[trained]), (x[others], y[others], weights[others])
 
     def _set_units(self, data: Standardized, y: np.ndarray) -> np.ndarray:
         """Takes the units from `data`; returns the targets of the network."""

@@ -23,7 +23,7 @@ PARAMETERS = """
         Inputs are between -1 and 1.
     parameters : a number of parameters, met within 2 %, from which the widths follow; of `hidden`,
         only the number of layers then counts.
-    steps : of Adam; by default 200, or 10 passes over the data if these are more.
+    steps : of Adam; by default 100, or 40 passes over the data if these are more.
     batch : rows in a step.
     learning_rate : at the first step, from where it falls to 0 along half a cosine.
     alpha : strength of the weight decay: alpha / (2 * total weight of the rows) times the sum of
@@ -128,12 +128,15 @@ class KANClassifier(ClassifierMixin, KANEstimator):
         check_classification_targets(y)
         self.classes_, labels = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(self.classes_) < 2:
-            raise UserError(f"y holds one class, {self.classes_[0]!r}: at least two are needed")
+            raise UserError(
+                f"y holds one class, {self.classes_.tolist()[0]!r}: at least two are needed"
+            )
         return self._fit(x, labels.astype(np.int64), sample_weight, len(self.classes_))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class `[n]` of each row of `X` `[n, in]`."""
-        return self.classes_[self._outputs(X).argmax(axis=1)]
+        chosen = self._outputs(X).argmax(axis=1)
+        return self.classes_[chosen]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probabilities `[n, classes]` of `classes_`, in their order."""

@@ -55,6 +55,7 @@ def train(
         model, sample, steps=steps, learning_rate=learning_rate, loss=loss, penalty=penalty,
         halvings=HALVINGS, log_every=max(1, steps // EVALUATIONS), progress=progress,
     )  # fmt: skip
+    training.warned = True  # grids that move, which it would advise, are no matter of estimators
     predict, best = Predictor(model, CHUNK), []
     for step in training:
         if held_out is None or step.loss is None:
