@@ -280,6 +280,7 @@ def test_formulas_are_in_the_units_of_the_data():
         ({"batch": 0}, "batch 0 must be"),
         ({"learning_rate": -1.0}, "learning rate -1.0 must be a positive number"),
         ({"alpha": -1.0}, "alpha -1.0 must be a number of at least 0"),
+        ({"alpha": "auto"}, "alpha 'auto' must be a number of at least 0"),
         ({"early_stopping": True, "validation_fraction": 1.5}, "validation_fraction 1.5 must be"),
         ({"n_iter_no_change": 0}, "n_iter_no_change 0 must be"),
         ({"device": "ABACUS"}, "device 'ABACUS' is not available here"),

@@ -8,6 +8,7 @@ import copy
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,11 +151,11 @@ class KANEstimator(BaseEstimator):
             check_integer(name, getattr(self, name), 1)
         if self.steps is not None:
             check_integer("steps", self.steps, 1)
-        if not 0 <= self.alpha < math.inf:
-            raise UserError(f"alpha {self.alpha!r} must be a number of at least 0")
-        if not 0 < self.validation_fraction < 1:
-            value = f"validation_fraction {self.validation_fraction!r}"
-            raise UserError(f"{value} must be a number between 0 and 1")
+        alpha, fraction = self.alpha, self.validation_fraction
+        if not isinstance(alpha, Real) or not 0 <= alpha < math.inf:
+            raise UserError(f"alpha {alpha!r} must be a number of at least 0")
+        if not isinstance(fraction, Real) or not 0 < fraction < 1:
+            raise UserError(f"validation_fraction {fraction!r} must be a number between 0 and 1")
         basis = BSpline(3) if self.basis is None else self.basis
         if self.parameters is None:
             return [inputs, *hidden, outputs], basis
