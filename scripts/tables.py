@@ -31,8 +31,9 @@ class Config:
     folds (of classes: stratified) of six tables. Prints, as a Markdown table, mean and standard
     deviation over the folds of R^2 or accuracy, and the median of the seconds of a fit; for KANs,
     whose kernels the first fit of a shape compiles before anything is timed, also those of its
-    steps alone. NumPy's linear algebra runs on one thread, with which MLPs of this size are fastest
-    on a processor that is not idle. Needs scikit-learn."""
+    steps alone. All three are fitted to a fold before the next. NumPy's linear algebra runs on one
+    thread, with which MLPs of this size are fastest on a processor that is not idle. Needs
+    scikit-learn."""
 
     folds: int = option(5, "folds of a cross-validation", minimum=2)
     repeats: int = option(1, "cross-validations, each with folds of its own", minimum=1)
@@ -56,29 +57,35 @@ def main(config: Config) -> None:
 def row(name: str, config: Config) -> str:
     """A row of the table."""
     from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
-    from threadpoolctl import threadpool_limits  # which scikit-learn needs
 
     x, y = table(name)
     splitter = RepeatedKFold if name in REGRESSION else RepeatedStratifiedKFold
     folds = splitter(n_splits=config.folds, n_repeats=config.repeats, random_state=config.seed)
     splits = list(folds.split(x, y))
-    first, *others = estimators(name in REGRESSION)
-    first.fit(x[splits[0][0]], y[splits[0][0]])  # compiles
+    candidates = estimators(name in REGRESSION)
+    candidates[0].fit(x[splits[0][0]], y[splits[0][0]])  # compiles
+    results = np.array([[fitted(each, x, y, *split) for each in candidates] for split in splits])
     cells = [name, f"{len(x)} x {x.shape[1]}", "R²" if name in REGRESSION else "accuracy"]
-    for estimator in (first, *others):
-        scores, seconds, steps = [], [], []
-        for train, test in splits:
-            start = time.perf_counter()
-            with warnings.catch_warnings(), threadpool_limits(1):
-                warnings.simplefilter("ignore")  # of 200 epochs, which the MLPs' defaults are
-                estimator.fit(x[train], y[train])
-            seconds.append(time.perf_counter() - start)
-            scores.append(estimator.score(x[test], y[test]))
-            if estimator is first:
-                steps.append(estimator.history_.train_seconds)
-        cells.append(f"{np.mean(scores):.3f} ± {np.std(scores):.3f}")
-        cells += [f"{np.median(each):.2f}" for each in (seconds, steps) if each]
+    for scores, seconds, steps in results.transpose(1, 2, 0):
+        cells += [f"{scores.mean():.3f} ± {scores.std():.3f}", f"{np.median(seconds):.2f}"]
+        cells += [f"{np.median(steps):.2f}"] if steps.any() else []
     return f"| {' | '.join(cells)} |"
+
+
+def fitted(
+    estimator: Any, x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> list[float]:
+    """The score on the rows `test`, the seconds of the fit to the rows `train`, and, of a KAN,
+    those of its steps, else 0."""
+    from threadpoolctl import threadpool_limits  # which scikit-learn needs
+
+    start = time.perf_counter()
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")  # of 200 epochs, which the MLPs' defaults are
+        estimator.fit(x[train], y[train])
+    seconds = time.perf_counter() - start
+    history = getattr(estimator, "history_", None)
+    return [estimator.score(x[test], y[test]), seconds, history.train_seconds if history else 0.0]
 
 
 def estimators(regression: bool) -> list[Any]:

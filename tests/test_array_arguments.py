@@ -41,7 +41,6 @@ ROWS = {
     "tasks.standardization.Standardized": [
         lambda x: Standardized(x, Y),
         lambda y: Standardized(X, y),
-        lambda weights: Standardized(X, Y, weights),
     ],
     "tasks.standardization.PredictorInUnits.__call__": [Standardized(X, Y).predictor(MODEL)],
     "fitting.grids.update_grid": [lambda x: update_grid(KANLayer(2, 1), x)],

@@ -115,6 +115,9 @@ def test_weights_count_rows():
         np.testing.assert_allclose(getattr(weighted, name), expected, rtol=1e-12, atol=1e-15)
     with pytest.raises(UserError, match="60 weights, of which the least is 0: 60 above 0"):
         Standardized(X, Y, np.arange(60))
+    for wrong in (np.ones(59), np.ones((60, 2)), np.full(60, np.nan), ["a"] * 60, 1.0):
+        with pytest.raises(UserError, match="weights"):
+            Standardized(X, Y, wrong)
 
 
 def test_constant_columns_are_learned_as_they_are():
