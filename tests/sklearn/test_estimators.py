@@ -54,6 +54,7 @@ def test_an_additive_function_is_learned():
     assert np.sqrt(np.mean(np.square(error))) < 0.01
 
 
+@pytest.mark.long
 def test_noise_is_averaged_out():
     noise = 0.3 * np.random.default_rng(1).standard_normal(len(X))
     error = KANRegressor().fit(X, additive(X) + noise).predict(NEW) - additive(NEW)
@@ -87,6 +88,7 @@ def test_the_order_of_rows_does_not_matter():
     np.testing.assert_allclose(predicted(X[order], additive(X)[order]), reference(), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_columns_in_another_order_learn_the_same_function():
     # They start elsewhere: what both have in common is the function, not the bits.
     order = [2, 0, 1]
@@ -207,6 +209,7 @@ def test_scikit_learns_tools():
     assert not np.array_equal(members[0].predict(NEW), members[1].predict(NEW))
 
 
+@pytest.mark.long
 def test_random_state_none_starts_anew():
     found = [predicted(random_state=None) for _ in range(2)]
     assert not np.array_equal(*found)
@@ -227,6 +230,7 @@ def test_early_stopping_keeps_the_best_weights():
     assert history.losses[-1] < history.losses[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [KANRegressor, KANClassifier])
 def test_early_stopping(make):
     y = additive(X) if make is KANRegressor else additive(X) > 0
