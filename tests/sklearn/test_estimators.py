@@ -263,14 +263,11 @@ def test_formulas_are_in_the_units_of_the_data():
     pandas = pytest.importorskip("pandas")
     import sympy
 
-    x = pandas.DataFrame(10 + 5 * X[:, :2], columns=["length (m)", "lambda"])
+    x = pandas.DataFrame(10 + 5 * X[:, :1], columns=["length (m)"])
     y = 1000 * (x["length (m)"] - 10) ** 2
-    found = KANRegressor(alpha=0.01, steps=1000).fit(x, y).formula()
-    value = sympy.lambdify(sympy.symbols("length_m lambda_"), found)(*x.to_numpy().T)
+    found = KANRegressor(hidden=[], alpha=0.01, steps=1000).fit(x, y).formula(hidden=1)
+    value = sympy.lambdify(sympy.Symbol("length_m"), found)(x["length (m)"])
     assert 1 - np.mean(np.square(value - y)) / np.var(y) > 0.99
-    classified = KANClassifier(hidden=4).fit(x, x["length (m)"] > 10).formula()
-    value = sympy.lambdify(sympy.symbols("length_m lambda_"), classified)(*x.to_numpy().T)
-    assert ((value > 0) == (x["length (m)"] > 10)).mean() > 0.95
 
 
 @pytest.mark.parametrize(
