@@ -86,7 +86,7 @@ INTERNAL = {
     "tasks.symbol_names", "tasks.tables",
     "tasks.images.as_image", "tasks.images.bicubic", "tasks.images.from_bytes",
     "tasks.images.interpolate", "tasks.images.to_bytes", "tasks.images.to_pillow",
-    "tasks.target_functions",
+    "tasks.target_functions", "sklearn",
 }  # fmt: skip
 
 

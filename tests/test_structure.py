@@ -24,6 +24,7 @@ ALLOWED = {
     "tasks": {"core"},
     "runs": {"core", "variants", "fitting", "tasks"},
     "studies": {"core", "tasks", "runs"},
+    "sklearn": {"core", "interpret", "tasks", "runs"},
 }
 WITH_KERNELS = {f"tinykan{m}" for m in ("", ".layers", ".networks", ".optim", ".device")}
 # Grids and L-BFGS refine what `fit` trains, and are imported when it is asked for them.

@@ -32,7 +32,7 @@ def need(module: str, *, extra: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        package = module.split(".")[0]
+        package = module.split(".")[0].replace("sklearn", "scikit-learn")
         how = f"pip install {package} (tinykan's extra '{extra}' has it)"
         raise UserError(f"{purpose} needs {package}; install it with: {how}") from None
 

@@ -106,6 +106,20 @@ def test_order_and_repetition_change_the_last_digits():
         np.testing.assert_allclose(data.predictor(model)(X), expected, atol=2e-3)
 
 
+def test_weights_count_rows():
+    weights = RNG.integers(1, 5, 60)
+    weighted = Standardized(X, Y, weights)
+    repeated = Standardized(np.repeat(X, weights, axis=0), np.repeat(Y, weights, axis=0))
+    for name in ("input_shift", "input_scale", "target_shift", "target_scale"):
+        expected = getattr(repeated, name)
+        np.testing.assert_allclose(getattr(weighted, name), expected, rtol=1e-12, atol=1e-15)
+    with pytest.raises(UserError, match="60 weights, of which the least is 0: 60 above 0"):
+        Standardized(X, Y, np.arange(60))
+    for wrong in (np.ones(59), np.ones((60, 2)), np.full(60, np.nan), ["a"] * 60, 1.0):
+        with pytest.raises(UserError, match="weights"):
+            Standardized(X, Y, wrong)
+
+
 def test_constant_columns_are_learned_as_they_are():
     x, y = np.c_[X[:, 0], np.full(60, 7.0)], np.c_[Y[:, 0], np.full(60, -3e8)]
     data, model, _ = trained(x, y)

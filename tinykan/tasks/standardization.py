@@ -44,7 +44,8 @@ class Units(Encoding):
 class Standardized:
     """Inputs `x` `[n, in]` and targets `y` `[n, out]`, arrays of any kind (tinykan.tasks.arrays)
     and scale, as networks train on them best: inputs between -1 and 1, the grid of splines, and
-    targets of mean 0 and variance 1, in each column. Columns that are constant become 0.
+    targets of mean 0 and variance 1, in each column. Columns that are constant become 0. A row
+    counts as often as its entry in `weights` `[n]` says, more than 0; by default all count once.
 
         data = Standardized(x, y)
         history = fit(model, data.batches())
@@ -55,17 +56,19 @@ class Standardized:
     UserError for arrays that do not fit, as `batches` does.
     """
 
-    def __init__(self, x: Any, y: Any) -> None:
+    def __init__(self, x: Any, y: Any, weights: Any = None) -> None:
         x, y = as_rows(x), as_rows(y, name="targets")
         check_as_many(x, y)
+        weights = _checked_weights(weights, len(x))
         low, high = x.min(axis=0), x.max(axis=0)
         self.input_shift, half = low / 2 + high / 2, high / 2 - low / 2
-        self.target_shift = y[0] + (y - y[0]).mean(axis=0)
+        self.target_shift = y[0] + np.average(y - y[0], axis=0, weights=weights)
         largest = np.abs(y - self.target_shift).max(axis=0)
         # Relative to the largest: squares of tiny or huge numbers are no numbers.
         relative = (y - self.target_shift) / np.where(largest > 0, largest, 1)
+        spread = np.sqrt(np.average(np.square(relative), axis=0, weights=weights))
         self.input_scale = np.where(half > 0, half, 1)
-        self.target_scale = np.where(largest > 0, largest * relative.std(axis=0), 1)
+        self.target_scale = np.where(largest > 0, largest * spread, 1)
         self.inputs = (x - self.input_shift) / self.input_scale
         self.targets = (y - self.target_shift) / self.target_scale
 
@@ -127,3 +130,13 @@ class PredictorInUnits:
         rows = as_rows(x, self.in_features)
         fitted = self.predict((rows - data.input_shift) / data.input_scale)
         return fitted * data.target_scale + data.target_shift
+
+
+def _checked_weights(weights: Any, count: int) -> np.ndarray | None:
+    if weights is None:
+        return None
+    column = as_rows(weights, 1, name="weights")[:, 0]
+    if len(column) != count or not (column > 0).all():
+        least = f"the least is {column.min():.3g}"
+        raise UserError(f"{len(column)} weights, of which {least}: {count} above 0 are needed")
+    return column
