@@ -53,6 +53,10 @@ ROWS = {
         lambda x: Standardized(x, Y),
         lambda y: Standardized(X, y),
     ],
+    "tasks.standardization.Standardized.standardized": [
+        lambda x: Standardized(X, Y).standardized(x, Y),
+        lambda y: Standardized(X, Y).standardized(X, y),
+    ],
     "tasks.standardization.PredictorInUnits.__call__": [Standardized(X, Y).predictor(MODEL)],
     "fitting.grids.update_grid": [lambda x: update_grid(KANLayer(2, 1), x)],
     "interpret.attribution.attribution": [lambda x: attribution(MODEL, x)],
@@ -106,6 +110,7 @@ def public_functions() -> set[str]:
         "tasks.prediction.Predictor.__call__",
         "tasks.standardization.PredictorInUnits.__call__",
         "tasks.standardization.Standardized",
+        "tasks.standardization.Standardized.standardized",
     }
     for module in pkgutil.walk_packages(tinykan.__path__, "tinykan."):
         members = vars(importlib.import_module(module.name))

@@ -39,3 +39,9 @@ def test_the_library_in_ten_lines(tmp_path):
     assert_same_output(printed, expected)
     # Renderers add in different orders, and 300 steps of training make the most of it.
     assert abs(y - y_expected) < 0.02
+
+
+def test_validation(tmp_path):
+    code = next(c for c in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "split" in c)
+    assert printed_by(code, tmp_path) == "True (80, 1)\n"
+    assert (tmp_path / "model.safetensors").exists()

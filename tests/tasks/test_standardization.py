@@ -51,6 +51,16 @@ def test_the_columns_are_standardized():
     np.testing.assert_allclose(data.target_scale, Y.std(0) * [1e-9, 1e9], rtol=1e-12)
 
 
+def test_other_data_are_on_the_same_scale():
+    data = Standardized(X, Y)
+    for rows in (slice(None), slice(3, 9)):
+        inputs, targets = data.standardized(X[rows], Y[rows])
+        np.testing.assert_array_equal(inputs, data.inputs[rows])
+        np.testing.assert_array_equal(targets, data.targets[rows])
+    with pytest.raises(UserError, match="60 inputs and 59 targets"):
+        data.standardized(X, Y[1:])
+
+
 @settings(max_examples=settings.default.max_examples // 5)
 @given(inputs=st.integers(-100, 100), targets=st.integers(-100, 100))
 @example(inputs=-100, targets=100)

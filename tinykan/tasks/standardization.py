@@ -48,7 +48,7 @@ class Standardized:
     counts as often as its entry in `weights` `[n]` says, more than 0; by default all count once.
 
         data = Standardized(x, y)
-        history = fit(model, data.batches())
+        history = fit(model, data.batches(), validation=data.standardized(other_x, other_y))
         data.predictor(model)(x)  # in the units of y
         save(data.in_units(model), "model.safetensors")
 
@@ -75,6 +75,16 @@ class Standardized:
     def batches(self, batch: int | None = None, seed: int = 0) -> Sampler:
         """The sampler of tinykan.batches over the standardized numbers."""
         return batches(self.inputs, self.targets, batch, seed)
+
+    def standardized(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Other inputs and targets of the same kind, on the scale of these: `fit`'s `validation`."""
+        inputs = as_rows(x, len(self.input_scale))
+        targets = as_rows(y, len(self.target_scale), name="targets")
+        check_as_many(inputs, targets)
+        return (
+            (inputs - self.input_shift) / self.input_scale,
+            (targets - self.target_shift) / self.target_scale,
+        )
 
     def predictor(self, model: Network) -> PredictorInUnits:
         """A trained network as a function of arrays, from and to the units of the data."""
