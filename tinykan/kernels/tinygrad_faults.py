@@ -36,6 +36,9 @@ def work_around() -> None:
     else:
         free_graphs_outside_workers()
         discard_unfinished_compilers()
+        from tinykan.kernels import cpu_queue  # of what tinygrad 0.14 no longer has
+
+        cpu_queue.install()
     llvm_compiler.install()
     program_cache.install()
 

@@ -77,7 +77,7 @@ class Standardized:
         return batches(self.inputs, self.targets, batch, seed)
 
     def standardized(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Other inputs and targets of the same kind, on the scale of these: `fit`'s `validation`."""
+        """Other inputs and targets of the same kind, on the scale of these, for `validation`."""
         inputs = as_rows(x, len(self.input_scale))
         targets = as_rows(y, len(self.target_scale), name="targets")
         check_as_many(inputs, targets)
