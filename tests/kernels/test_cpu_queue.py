@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from tinygrad import Context, Tensor, TinyJit
 
+from tests.helpers import ROOT
 from tests.kernels.helpers import reason, threaded
 from tinykan.kernels import llvm_compiler
 from tinykan.kernels.tinygrad_versions import FROM_0_14
@@ -128,3 +133,20 @@ def test_commands_around_the_kernels_keep_their_order(monkeypatch):
     names = found[-1]
     assert names.count("run") == 1 and "_exec" not in names and names[-1] == "_signal"
     assert names.index("run") > names.index("_wait")
+
+
+def test_threads_have_a_processor_each_if_there_are_as_many():
+    program = (
+        "import os, threading\nfrom tinygrad.runtime.ops_cpu import CPUWorker\n"
+        "from tests.kernels.test_cpu_queue import np, steps\n"
+        "steps(np.ones((64, 64), dtype=np.float32), 3)\n"
+        "workers = [t for t in threading.enumerate() if isinstance(t, CPUWorker)]\n"
+        "print(os.sched_getaffinity(0), [os.sched_getaffinity(t.native_id) for t in workers])\n"
+    )
+    cpus = sorted(os.sched_getaffinity(0))
+    for count, expected in ((len(cpus), [{cpu} for cpu in cpus]), (1, [set(cpus)])):
+        environment = os.environ | {"CPU_COUNT": str(count), "CACHELEVEL": "0"}
+        command = [sys.executable, "-c", program]
+        out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        if len(cpus) == 2:  # kernels as small as these may use no more threads
+            assert out.stdout == f"{set(cpus)} {expected}\n", out.stderr

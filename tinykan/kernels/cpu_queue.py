@@ -12,7 +12,9 @@ from __future__ import annotations
 import array
 import ctypes
 import functools
+import os
 import sys
+import threading
 from typing import Any
 
 from tinygrad import Device
@@ -122,7 +124,21 @@ class Sequence:
         return [*queue[self.before], self.run, self.threads, 0, *signals, *queue[self.after]]
 
     def run(self, thread: int) -> None:
+        if self.threads == len(_cpus()) and not hasattr(_pinned, "cpu"):
+            _pinned.cpu = _cpus()[thread]
+            os.sched_setaffinity(0, {_pinned.cpu})
         self._function(ctypes.c_uint64(self._address), ctypes.c_uint64(thread))
+
+
+@functools.cache
+def _cpus() -> list[int]:
+    """The processors that this process may run on."""
+    return sorted(os.sched_getaffinity(os.getpid()))
+
+
+# The processor of a thread. If there are as many threads as processors, each has its own: else the
+# system lets two that wake each other share one for a while, and they wait for one another.
+_pinned = threading.local()
 
 
 @functools.cache
