@@ -1,28 +1,7 @@
-"""Writes the report of a study from its results."""
+"""The command `tinykan report`, as a script."""
 
-from __future__ import annotations
-
-from dataclasses import MISSING, dataclass
-from pathlib import Path
-
-from tinykan.runs.command_line import option, run
-from tinykan.studies.results import read_results
-
-
-@dataclass(kw_only=True)
-class Config:
-    """Writes report.html, README.md and its images beside a study's results.json."""
-
-    folder: str = option(MISSING, "the folder with results.json", positional=True)
-
-
-def main(config: Config) -> None:
-    from tinykan.studies.report import write_report  # here, where a missing extra is one line
-
-    folder = Path(config.folder)
-    write_report(read_results(folder), folder)
-    print(f"{folder / 'report.html'} and {folder / 'README.md'}")
-
+from tinykan.commands.report import Config, main
+from tinykan.runs.command_line import run
 
 if __name__ == "__main__":
     run(main, Config)

@@ -25,6 +25,7 @@ ALLOWED = {
     "runs": {"core", "variants", "fitting", "tasks"},
     "studies": {"core", "tasks", "runs"},
     "sklearn": {"core", "interpret", "tasks", "runs"},
+    "commands": {"__init__", "core", "interpret", "tasks", "runs", "studies"},
 }
 WITH_KERNELS = {f"tinykan{m}" for m in ("", ".layers", ".networks", ".optim", ".device")}
 # Grids and L-BFGS refine what `fit` trains, and are imported when it is asked for them.

@@ -27,6 +27,7 @@ __all__ = [
     "widths_for",
 ]
 # fmt: on
+__version__ = "0.1.0"  # which pyproject.toml reads
 
 # Before the first tensor: tinygrad may choose OpenCL on the CPU, or a compiler that is missing.
 work_around()

@@ -8,7 +8,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.fit_image import Config
+from tinykan.commands.fit_image import Config
 from tinykan.runs.command_line import parse
 
 arguments = st.lists(

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.helpers import ROOT
 
@@ -145,7 +146,7 @@ def test_another_configuration_is_refused_by_name(tmp_path, unfinished, options,
 def test_another_image_under_the_same_name_is_refused(tmp_path, unfinished):
     folder = copied(unfinished, tmp_path)
     (tmp_path / "images").mkdir()
-    shutil.copy(ROOT / "images" / "astronaut.png", tmp_path / "images" / "camera.png")
+    Image.linear_gradient("L").save(tmp_path / "images" / "camera.png")
     command = [COMMAND[0], str(ROOT / COMMAND[1]), *COMMAND[2:], "--resume", "--out", str(folder)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1 and "other data" in result.stderr, result.stderr

@@ -83,7 +83,10 @@ def test_keys_tell_configurations_and_data_apart(study):
 def test_keys_of_committed_results_stay(name, count):
     """Databases and folders of those runs stay valid. (The study of grids is older than this form
     of keys.)"""
-    results = read_results(ROOT / "docs" / "studies" / name)
+    folder = ROOT / "docs" / "studies" / name
+    if not (folder / "results.json").exists():
+        pytest.skip("a source distribution has no results")
+    results = read_results(folder)
     digest = task_from(results.protocol).digest
     cells = [Cell(c.arm, c.phase, c.config, digest) for c in results.cells]
     assert [cell.key for cell in cells] == [c.key for c in results.cells]

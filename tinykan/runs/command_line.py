@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NoReturn, TypeVar
 
 from tinykan.errors import UserError, lookup
@@ -42,35 +42,53 @@ def device_option() -> Any:
     )
 
 
+@dataclass(frozen=True)
+class Flag:
+    """An option as a command line has it: `--steps N`, or a positional argument."""
+
+    text: str
+    kind: type
+    help: str
+    default: Any
+    choices: list[str] | None
+    minimum: float | None
+    positional: bool
+
+
+def flags(config: type[Config]) -> list[Flag]:
+    """The command line of a dataclass: its own options before those that it shares with others."""
+    hints, own = _hints(config), vars(config).get("__annotations__", {})
+    found = []
+    for item in sorted(fields(config), key=lambda f: f.name not in own):  # type: ignore[arg-type]
+        about = dict(item.metadata)
+        text = item.name if about["positional"] else "--" + item.name.replace("_", "-")
+        if item.default not in (MISSING, None, False):
+            about["help"] += f" (default: {item.default})"
+        found.append(Flag(text, _value_type(hints[item.name]), default=item.default, **about))
+    return found
+
+
 def parse(config: type[Config], arguments: list[str] | None = None) -> Config:
     """An instance of the dataclass `config` from the command line; bad arguments end the process
     with one line on standard error and status 2."""
     parser = _Parser(
         description=config.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    hints = _hints(config)
-    # A script's own options before those that it shares with others.
-    own = vars(config).get("__annotations__", {})
-    for item in sorted(fields(config), key=lambda f: f.name not in own):  # type: ignore[arg-type]
-        kind, about = _value_type(hints[item.name]), item.metadata
-        flag = item.name if about["positional"] else "--" + item.name.replace("_", "-")
-        explained = about["help"]
-        if item.default not in (MISSING, None, False):
-            explained += f" (default: {item.default})"
-        if kind is bool:
-            parser.add_argument(flag, action="store_true", help=explained)
+    for flag in flags(config):
+        if flag.kind is bool:
+            parser.add_argument(flag.text, action="store_true", help=flag.help)
             continue
-        keywords = {
-            "help": explained,
-            "type": _number(kind, about["minimum"]),
-            "choices": about["choices"],
+        keywords: dict[str, Any] = {
+            "help": flag.help,
+            "type": _number(flag.kind, flag.minimum),
+            "choices": flag.choices,
         }
-        if not about["positional"]:
-            metavar = None if about["choices"] else {int: "N", float: "X"}.get(kind, "NAME")
-            keywords |= {"default": item.default, "metavar": metavar}
-        elif item.default is not MISSING:
-            keywords |= {"nargs": "?", "default": item.default}
-        parser.add_argument(flag, **keywords)
+        if not flag.positional:
+            metavar = None if flag.choices else {int: "N", float: "X"}.get(flag.kind, "NAME")
+            keywords |= {"default": flag.default, "metavar": metavar}
+        elif flag.default is not MISSING:
+            keywords |= {"nargs": "?", "default": flag.default}
+        parser.add_argument(flag.text, **keywords)
     return config(**vars(parser.parse_args(arguments)))
 
 
@@ -100,14 +118,14 @@ def run(main: Callable[[Config], None], config: type[Config]) -> NoReturn:
     try:
         main(parse(config))
     except UserError as error:
-        _fail(str(error), error.status)
+        fail(str(error), error.status)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}", 1)
+        fail(f"{where}{error.strerror or error}", 1)
     except sqlite3.Error as error:
-        _fail(f"tinygrad's kernel cache cannot be used ({error}); CACHELEVEL=0 does without it", 1)
+        fail(f"tinygrad's kernel cache cannot be used ({error}); CACHELEVEL=0 does without it", 1)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        fail("interrupted", 130)
     sys.exit(0)
 
 
@@ -116,10 +134,11 @@ _ARTICLES = {int: "a whole number", float: "a number", str: "a text", bool: "tru
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        _fail(message, 2)
+        fail(message, 2)
 
 
-def _fail(message: str, status: int) -> NoReturn:
+def fail(message: str, status: int) -> NoReturn:
+    """Ends the process with one line on standard error."""
     print(
         f"\n{sys.argv[0]}: {message}" if sys.stderr.isatty() else f"{sys.argv[0]}: {message}",
         file=sys.stderr,
