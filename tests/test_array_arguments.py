@@ -25,8 +25,8 @@ from tinykan import (
     split,
 )
 from tinykan.fitting import update_grid
-from tinykan.interpret import attribution, prune
-from tinykan.interpret.diagram import save_diagram
+from tinykan.interpret import attribution, edge_curve, input_ranges, prune, remove
+from tinykan.interpret.diagram import diagram, save_diagram
 from tinykan.interpret.recovery import recover
 from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, suggest_symbolic
 from tinykan.tasks import Validation, metrics
@@ -61,9 +61,13 @@ ROWS = {
     "fitting.grids.update_grid": [lambda x: update_grid(KANLayer(2, 1), x)],
     "interpret.attribution.attribution": [lambda x: attribution(MODEL, x)],
     "interpret.pruning.prune": [lambda x: prune(MODEL, x)],
+    "interpret.pruning.remove": [lambda x: remove(MODEL, x, nodes=[(1, 0)])],
+    "interpret.curves.edge_curve": [lambda x: edge_curve(MODEL, x, 0, 0, 0)],
+    "interpret.curves.input_ranges": [lambda x: input_ranges(MODEL, x)],
     "interpret.symbolification.auto_symbolic": [lambda x: auto_symbolic(MODEL, x)],
     "interpret.symbolification.suggest_symbolic": [lambda x: suggest_symbolic(MODEL, x, 0, 0, 0)],
     "interpret.symbolification.fix_symbolic": [lambda x: fix_symbolic(MODEL, 0, 0, 0, "sin", x=x)],
+    "interpret.diagram.diagram": [lambda x: diagram(MODEL, x)],
     "interpret.diagram.save_diagram": [lambda x: save_diagram(MODEL, x, "never.png")],
     "interpret.recovery.recover": [lambda x: recover(x, Y), lambda y: recover(X, y)],
 }
@@ -84,7 +88,10 @@ INTERNAL = {
     "interpret.attribution.checked_samples", "interpret.attribution.edge_statistics",
     "interpret.symbolification.straightened", "layers", "tasks.images.render",
     "tasks.images.render_rows", "interop", "interpret.candidates", "interpret.formulas",
-    "interpret.library", "interpret.rounding", "interpret.symbolic", "tasks.arrays",
+    "interpret.library", "interpret.rounding", "interpret.symbolic", "interpret.affine_fit",
+    "interpret.constants", "interpret.curves.layer_curves", "interpret.curves.samples_of",
+    "interpret.pareto", "interpret.search", "interpret.simplification",
+    "interpret.sparse_networks", "tasks.arrays",
     "tasks.color_profiles", "tasks.deep_images", "tasks.delimited", "tasks.image_files",
     "tasks.image_samples", "tasks.sampling.as_tensor", "tasks.scores", "tasks.slices",
     "tasks.symbol_names", "tasks.tables",

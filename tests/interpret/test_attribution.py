@@ -29,7 +29,7 @@ from tinykan import (
     parameter_count,
     save,
 )
-from tinykan.interpret import attribution, edge_count, prune
+from tinykan.interpret import attribution, edge_count, prune, remove
 
 KNOTS = np.sort(np.random.default_rng(5).uniform(-3, 3, (6, 8)), axis=1)
 MODELS = {
@@ -401,3 +401,47 @@ def test_a_network_that_is_not_finite_is_one_line():
     model = linear([[1.0], [np.nan]], [[1.0]])
     with pytest.raises(UserError, match=r"^layer 1 is not finite on these samples: [^\n]*$"):
         attribution(model, samples())
+
+
+def test_nodes_and_edges_are_removed_by_number():
+    model = KAN([3, 4, 2], BSpline(4), seed=0)
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 3)).astype(np.float32)
+    _, second = (
+        layer.edges(v).numpy()
+        for layer, v in zip(model.layers, model.layer_inputs(Tensor(x)), strict=True)
+    )
+    without = remove(model, x, nodes=[(1, 2)], edges=[(1, 0, 1)])
+    assert without.widths == [3, 3, 2]
+    kept = second.copy()
+    kept[:, 2], kept[:, 0, 1] = second[:, 2].mean(0), second[:, 0, 1].mean()
+    expected = kept.sum(1) + model.layers[1].bias.numpy()
+    # Sums of some terms of size 1 in float32.
+    np.testing.assert_allclose(without(Tensor(x)).numpy(), expected, atol=1e-5)
+
+
+def test_an_input_is_removed_by_number():
+    model = KAN([3, 4, 2], BSpline(4), seed=0)
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 3)).astype(np.float32)
+    without = remove(model, x, nodes=[(0, 1)])
+    layer = model.layers[0]
+    edges = layer.edges(Tensor(x)).numpy()
+    edges[:, 1] = edges[:, 1].mean(0)
+    nodes = Tensor((edges.sum(1) + layer.bias.numpy()).astype(np.float32))
+    expected = model.layers[1](nodes).numpy()
+    np.testing.assert_allclose(without(Tensor(x[:, [0, 2]])).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nodes": [(2, 0)]}, "layer 2 must be a whole number from 0 to 1"),
+        ({"nodes": [(1, 3)]}, "input of layer 1 3"),
+        ({"nodes": [(0, 0), (0, 1)]}, "layer 0 would have no inputs left"),
+        ({"edges": [(0, 0, 3)]}, "output of layer 0 3"),
+        ({"edges": [(0, 1, 0), (0, 1, 0)]}, r"edge \(0, 1, 0\) is not there"),
+    ],
+)
+def test_what_cannot_be_removed_is_one_line(options, message):
+    model = KAN([2, 3, 1], BSpline(3))
+    with pytest.raises(UserError, match=message):
+        remove(model, np.random.default_rng(0).uniform(-1, 1, (20, 2)), **options)

@@ -31,6 +31,8 @@ def inner(name: str, draw: st.DrawFn) -> tuple[float, float]:
     if name in ("tanh", "arctan", "gaussian"):
         a = number(0.8, 12)
         return sign * a, a * number(-0.7, 0.7)
+    if name == "arctanh":
+        return sign * number(0.7, 0.9), number(-0.08, 0.08)
     if name == "exp":
         return sign * number(0.3, 6), number(-1, 1)
     return sign * number(0.5, 3), number(-0.5, 0.5)
@@ -78,6 +80,7 @@ def test_every_function_is_found_again(curve):
         ("tan", -1, 1, lambda x: np.tan(1.3 * x)),
         ("tanh", -4, 4, lambda x: 1 / (1 + np.exp(-2 * x))),
         ("arctan", -1, 1, lambda x: np.arctan(5 * x)),
+        ("arctanh", -0.99, 0.99, np.arctanh),
         ("gaussian", -3, 3, lambda x: np.exp(-(x**2))),
         ("x^3", -1, 1, lambda x: x**3),
         ("x^4", -1, 1, lambda x: x**4),

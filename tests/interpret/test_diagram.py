@@ -10,9 +10,10 @@ from PIL import Image
 from scipy import ndimage
 from tinygrad import Tensor
 
+from tests.interpret.helpers import named_network
 from tinykan import KAN, Chebyshev, KANLayer, Network, Polynomial, Sines, UserError
 from tinykan.interpret import edge_count, prune
-from tinykan.interpret.diagram import save_diagram
+from tinykan.interpret.diagram import diagram, save_diagram
 
 
 def samples(width: int = 2) -> np.ndarray:
@@ -159,3 +160,12 @@ def test_what_cannot_be_drawn_is_one_line(tmp_path, options, message):
     with pytest.raises(UserError, match=f"^{message}$"):
         save_diagram(**arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_symbolic_edges_have_the_names_of_their_functions():
+    figure = diagram(named_network(), samples(), input_names=["a", "b"])
+    texts = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    assert {"sin", "x^2", "exp"} < set(texts)
+    # Inputs are below, in their order, and their edges' panels above them in the same order.
+    assert texts["sin"][0] < texts["x^2"][0] and texts["a"][0] < texts["b"][0]
+    assert texts["a"][1] < texts["sin"][1] < texts["exp"][1]

@@ -20,6 +20,8 @@ def arguments(name: str) -> np.ndarray:
         return np.geomspace(1e-3, 1e3, 50)
     if name in ("1/x", "1/x^2"):
         return np.concatenate([-np.geomspace(1e-3, 1e3, 30), np.geomspace(1e-3, 1e3, 30)])
+    if name == "arctanh":
+        return np.linspace(-0.9, 0.9, 57)
     return x if name == "tan" else np.concatenate([x, 3 * x, 20 * x])
 
 
@@ -49,7 +51,7 @@ def test_float32_is_as_exact_as_float32(name):
     np.testing.assert_allclose(y, LIBRARY[name].numpy(x.astype(np.float64)), rtol=4e-6, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["1/x", "1/x^2", "sqrt", "log"])
+@pytest.mark.parametrize("name", ["1/x", "1/x^2", "sqrt", "log", "arctanh"])
 def test_beyond_the_domain_is_no_nan_but_nan_stays(name):
     x = Tensor([-2.0, -1e-30, 0.0, 1e-30, float("nan")])
     y = LIBRARY[name].tensor(x)

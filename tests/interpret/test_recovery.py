@@ -7,10 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from tinykan import UserError, load
-from tinykan.interpret import edge_count
+from tinykan import KAN, BSpline, Predictor, UserError, batches, fit, load
+from tinykan.fitting.penalties import Regularization
+from tinykan.interpret import edge_count, prune
+from tinykan.interpret.formulas import formula
 from tinykan.interpret.recovery import recover
 from tinykan.interpret.rounding import evaluated, parsed
+from tinykan.interpret.symbolification import auto_symbolic
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 
 X = np.random.default_rng(0).uniform(-1, 1, (500, 2))
@@ -20,13 +23,75 @@ def write(path, targets, names="mass,speed,energy", inputs=2):
     np.savetxt(path, np.c_[X[:, :inputs], targets], delimiter=",", header=names, comments="")
 
 
-def test_a_formula_of_one_variable_is_found(script, tmp_path):
-    write(tmp_path / "data.csv", 4e-4 * X[:, 0] ** 2 - 2e-4, "time,height", inputs=1)
+def test_a_formula_of_one_variable_is_found_in_noise(script, tmp_path):
+    noise = 1e-6 * np.random.default_rng(1).normal(size=500)  # a hundredth of the deviation
+    y = 4e-4 * X[:, 0] ** 2 - 2e-4 + noise
+    write(tmp_path / "data.csv", y, "time,height", inputs=1)
     result = script(
         "recover_formula.py", "--data", tmp_path / "data.csv", "--hidden", 1, "--out", tmp_path
     )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1].startswith("0.0004*time**2 - 0.0002  mse")
+    assert result.returncode == 0 and not result.stderr
+    _, header, *rows, splines, last = result.stdout.splitlines()
+    assert header.split() == ["complexity", "held-out", "error", "formula"]
+    assert last.startswith("0.0004*time**2 - 0.0002  mse")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    held = summary["held_out"]
+    assert len(held) == 100 and summary["fits"] and not summary["exact"]
+    # The table's numbers, again from the formulas that it prints.
+    for row in rows:
+        _, error, text = row.split(maxsplit=2)
+        values = evaluated(parsed(text, ["time"]), ["time"], X[held, :1])
+        assert np.mean((values - y[held]) ** 2) == pytest.approx(float(error), rel=1e-3)
+    model, networks = load(tmp_path / "reduced.safetensors"), summary["networks"]
+    inputs = (X[held, :1] - networks["input_shift"]) / networks["input_scale"]
+    outputs = Predictor(model)(inputs) * networks["target_scale"] + networks["target_shift"]
+    error = float(np.mean((outputs[:, 0] - y[held]) ** 2))
+    assert error == pytest.approx(float(splines.split()[1]), rel=1e-3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("noise", [0.01, 0.1])
+def test_a_formula_of_two_variables_is_found_in_noise(noise):
+    rng = np.random.default_rng(0)
+    mass, velocity = rng.uniform(0.5, 5, (2, 500))
+    y = 0.5 * mass * velocity**2
+    noisy = y + noise * y.std() * rng.normal(size=500)
+    found = recover(np.c_[mass, velocity], noisy, input_names=["mass", "velocity"])
+    assert str(found.formula[0]) == "0.5*mass*velocity**2" and found.fits and not found.exact
+    # All of what is left is the noise that was added.
+    assert found.errors[0] == pytest.approx(np.mean((noisy - y) ** 2), rel=1e-9)
+    complexities = [row.complexity for row in found.tables[0]]
+    errors = [row.error for row in found.tables[0]]
+    assert complexities == sorted(complexities) and errors == sorted(errors, reverse=True)
+    assert len(found.held_out) == 500 and found.held_out.sum() == 100
+
+
+def test_a_search_that_is_out_of_time_gives_what_it_has():
+    lines: list[str] = []
+    found = recover(X[:, 0], X[:, 0] ** 2, hidden=1, time_limit=1e-3, log=lines.append)
+    assert np.isfinite(found.errors[0]) and len(found.tables[0]) >= 1
+    # One network, trained for one step, instead of four and those with fewer nodes.
+    assert sum("penalty" in line for line in lines) == 1
+
+
+@pytest.mark.long
+def test_relativistic_addition_is_found():
+    u, v = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 500))
+    found = recover(np.c_[u, v], (u + v) / (1 + u * v), input_names=["u", "v"])
+    assert found.exact and str(found.formula[0]) == "tanh(atanh(u) + atanh(v))"
+
+
+@pytest.mark.long
+def test_a_formula_that_is_worse_than_the_network_has_status_1(script, tmp_path):
+    y = np.sin(9 * X[:, 0] ** 3) + np.abs(X[:, 0] - 0.3) + np.exp(-np.square(20 * X[:, 0] + 9))
+    write(tmp_path / "data.csv", y, "time,height", inputs=1)
+    result = script(
+        "recover_formula.py", "--data", tmp_path / "data.csv", "--hidden", 3, "--out", tmp_path,
+        "--quiet", "--time-limit", 120,
+    )  # fmt: skip
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert "the spline network is better than this formula" in result.stderr
+    assert not json.loads((tmp_path / "summary.json").read_text())["fits"]
 
 
 @pytest.mark.long
@@ -115,6 +180,8 @@ def test_what_is_no_data_is_one_line(script, tmp_path, text, message):
         (X, X[:, 0], {"input_names": ["a"]}, "2 different ones"),
         (X, X[:, 0], {"input_names": ["a", "lambda"]}, "input name 'lambda'"),
         (X, X[:, 0], {"hidden": 0}, "hidden 0"),
+        (X, X[:, 0], {"time_limit": 0}, "time_limit 0 must be a number of seconds above 0"),
+        (X[:9], X[:9, 0], {}, "9 rows: at least 10 are needed"),
         (X, [[np.nan]] * 500, {}, "targets hold nan in row 0"),
     ],
 )
@@ -131,3 +198,21 @@ def test_what_has_no_formula_is_one_line(x, y, options, message):
 def test_known_formulas_are_recovered(name, known):
     found = [recover(*TARGET_FUNCTIONS[name].training_set(seed), seed=seed) for seed in range(10)]
     assert sum(str(f.formula[0]) == known for f in found) >= 8
+
+
+@pytest.mark.long
+def test_pykans_first_example_gives_its_formula_with_pykans_numbers():
+    found = []
+    for seed in range(4):
+        sample = batches(*TARGET_FUNCTIONS["exp_sin"].training_set(seed))
+        x = TARGET_FUNCTIONS["exp_sin"].training_set(seed)[0]
+        model = KAN([2, 5, 1], BSpline(5, 3), seed=seed)
+        options = {"grid_updates": 5, "progress": False}
+        penalty = Regularization(model, 0.001)
+        fit(model, sample, steps=4000, learning_rate=0.1, penalty=penalty, **options)
+        small = prune(model, x)
+        fit(small, sample, steps=0, lbfgs=50, **options)
+        symbolic, _ = auto_symbolic(small, x)
+        fit(symbolic, sample, steps=0, lbfgs=50, progress=False)
+        found.append(str(formula(symbolic, digits=3)[0]))
+    assert found.count("exp(x2**2 + sin(pi*x1))") >= 3, found

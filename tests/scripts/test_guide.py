@@ -11,6 +11,7 @@ LONG = (
     "Machine precision",
     "A formula from data",
     "Learning without forgetting",
+    "The first example of pykan",
     "Reading a network by hand",
     "Two moons",
 )

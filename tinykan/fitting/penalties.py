@@ -12,21 +12,26 @@ from tinykan.layers import Layer
 from tinykan.networks import Network
 
 MAX_SAMPLES = 512  # of a batch, over which edges are averaged: each edge is evaluated separately
-TINY = 1e-12  # added to shares before their logarithm
+# What pykan adds to deviations of inputs, to sums of sizes, and to shares before their logarithm.
+INPUT, SUM, SHARE = 0.1, 1.0, 1e-4
+TINY = 1e-12  # added to variances, whose square root has no slope at 0
 
 
 @dataclass(frozen=True)
 class Regularization:
     """`strength` times the sum, over the layers of `model`, of
 
-        l1             sum over edges of the mean |edge(x)|      (KAN paper, eq. 2.17)
-        entropy        entropy of the edges' shares of that sum  (eq. 2.19)
-        coefficients   sum over edges of the mean |coefficient|
-        differences    sum over edges of the mean |difference of neighboring coefficients|
+        l1             sum over edges of their sizes, std(edge(x)) / (std(x) + 0.1)
+        entropy        mean over nodes of the entropy of the shares of their incoming edges in the
+                       sum of these sizes, plus the same of outgoing edges, in bits
+        coefficients   sum over inputs and basis functions of the mean |coefficient| over outputs
+        differences    the same for differences of neighboring coefficients
 
-    each weighted by the option of its name (0 or more): PyKAN's lamb, lamb_l1, lamb_entropy,
-    lamb_coef and lamb_coefdiff. The last two apply to spline layers only, and their coefficients
-    are multiplied by the spline weights. Raises UserError for weights that are not in that range.
+    each weighted by the option of its name (0 or more). They are what pykan 0.2.8 computes, whose
+    lamb, lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff have the same values; the KAN paper
+    (arXiv:2404.19756, eq. 2.17 to 2.20) has means of |edge(x)| for sizes, and one entropy for a
+    layer. Standard deviations are over samples of the batch. Symbolic edges have no size. The last
+    two apply to spline layers only. Raises UserError for weights that are not in that range.
 
     `fit(model, sample, penalty=Regularization(model, 1e-3))` adds it to the loss.
 
@@ -56,15 +61,22 @@ class Regularization:
         return self.strength * total
 
     def _of_layer(self, layer: Layer, x: Tensor) -> Tensor:
-        sizes = layer.edges(x).abs().mean(0)
-        total = sizes.sum()
-        shares = sizes / (total + TINY)
-        value = self.l1 * total - self.entropy * (shares * (shares + TINY).log()).sum()
         splines = layer.on_basis
+        sizes = _deviation((splines or layer).edges(x)) / (_deviation(x).unsqueeze(-1) + INPUT)
+        value = self.l1 * sizes.sum()
+        for axis in (0, 1):
+            shares = sizes / (sizes.sum(axis, keepdim=True) + SUM)
+            entropy = -(shares * (shares + SHARE).log2()).sum(axis).mean()
+            value = value + self.entropy * entropy
         wanted = self.coefficients or self.differences
         if wanted and splines is not None and isinstance(splines.basis, BSpline):
-            scaled = splines.scaled_coefficients()
-            differences = scaled[:, 1:] - scaled[:, :-1]
-            value = value + self.coefficients * scaled.abs().mean(1).sum()
-            value = value + self.differences * differences.abs().mean(1).sum()
+            own = splines.coefficients
+            differences = own[:, 1:] - own[:, :-1]
+            value = value + self.coefficients * own.abs().mean(2).sum()
+            value = value + self.differences * differences.abs().mean(2).sum()
         return value
+
+
+def _deviation(values: Tensor) -> Tensor:
+    """The standard deviations over the first dimension, with a slope where they are 0."""
+    return (values.var(0, correction=min(1, len(values) - 1)) + TINY).sqrt()

@@ -7,8 +7,9 @@ the `interpret` extra).
 """
 
 from tinykan.interpret.attribution import Attribution, attribution
+from tinykan.interpret.curves import edge_curve, input_ranges
 from tinykan.interpret.library import LIBRARY, SymbolicFunction
-from tinykan.interpret.pruning import edge_count, prune
+from tinykan.interpret.pruning import edge_count, prune, remove
 from tinykan.interpret.symbolic import SymbolicLayer
 
 __all__ = [
@@ -18,5 +19,8 @@ __all__ = [
     "SymbolicLayer",
     "attribution",
     "edge_count",
+    "edge_curve",
+    "input_ranges",
     "prune",
+    "remove",
 ]

@@ -199,6 +199,15 @@ def _search(kind: str, different: int) -> Search:
                 starts.max(0),
                 lambda t: (t[..., 0], (end - t[..., 0]) * t[..., 1]),
             )
+        case "interval":  # the width of its part of (-1, 1), and its distance to either end
+            end = 1 - 1e-4
+            starts = _pairs(np.linspace(0.2, end, 16), np.linspace(-1, 1, 15))
+            return Search(
+                starts,
+                starts.min(0),
+                starts.max(0),
+                lambda t: (t[..., 0], (end - t[..., 0]) * t[..., 1]),
+            )
     raise ValueError(f"no search {kind!r}")
 
 

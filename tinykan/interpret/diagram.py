@@ -14,12 +14,14 @@ from tinygrad import Tensor
 from tinykan.errors import UserError, need
 from tinykan.interpret.attribution import attribution, checked_samples
 from tinykan.interpret.pruning import edge_count
+from tinykan.interpret.symbolic import symbolic_edges
 from tinykan.layers import Layer
 from tinykan.networks import Network
 from tinykan.tensors import learnable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def _matplotlib(module: str) -> Any:
@@ -27,7 +29,7 @@ def _matplotlib(module: str) -> Any:
 
 
 collections, patches = _matplotlib("collections"), _matplotlib("patches")
-to_rgba, Figure = _matplotlib("colors").to_rgba, _matplotlib("figure").Figure
+to_rgba, new_figure = _matplotlib("colors").to_rgba, _matplotlib("figure").Figure
 FigureCanvasAgg = _matplotlib("backends.backend_agg").FigureCanvasAgg
 
 MAX_EDGES = 400
@@ -48,20 +50,37 @@ def save_diagram(
     output_names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> None:
-    """Draws `model` as the KAN paper does (arXiv:2404.19756, fig. 2.4) into a .png, .svg or .pdf.
-
-    Inputs are at the bottom, outputs at the top. Each panel plots the function of an edge, scaled
-    to its minimum and maximum, over the range of its input on the samples `x` `[n, in_features]`.
-    Its opacity shows its attribution score relative to the largest of its layer. Pruned edges are
-    omitted. With an encoding, the inputs are the encoded features. The activation and the norm are
-    written beside the hidden nodes.
-
-    Raises UserError as `attribution` does, for more than 400 edges or nodes in a row, a wrong
-    number of names, and a file that cannot be written.
-    """
+    """Draws `diagram` into a .png, .svg or .pdf. Raises UserError as it does, and for a file that
+    cannot be written."""
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: a diagram is a file of {', '.join(SUFFIXES)}")
+    figure = diagram(model, x, input_names=input_names, output_names=output_names, title=title)
+    try:
+        figure.savefig(path, bbox_inches="tight", pad_inches=0.15)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def diagram(
+    model: Network,
+    x: np.ndarray,
+    *,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """A figure of `model` as the KAN paper draws it (arXiv:2404.19756, fig. 2.4).
+
+    Inputs are at the bottom, outputs at the top. Each panel plots the function of an edge, scaled
+    to its minimum and maximum, over the range of its input on the samples `x` `[n, in_features]`.
+    Its opacity shows its attribution score relative to the largest of its layer. Symbolic edges
+    have the names of their functions; pruned ones are omitted. With an encoding, inputs are encoded
+    features. The activation and the norm are written beside the hidden nodes.
+
+    Raises UserError as `attribution` does, for more than 400 edges or nodes in a row, and a wrong
+    number of names.
+    """
     nodes = [model.layers[0].in_features, *(layer.out_features for layer in model.layers)]
     if (count := max(edge_count(model), *nodes)) > MAX_EDGES:
         raise UserError(
@@ -73,7 +92,7 @@ def save_diagram(
     )
     edges = [np.argwhere(layer.live_edges()) for layer in model.layers]
     layout = _Layout(nodes, edges)
-    figure = Figure(figsize=(layout.width, layout.height))
+    figure: Figure = new_figure(figsize=(layout.width, layout.height), dpi=layout.dpi)
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(0, layout.height))
     axis.set_axis_off()
     scores = attribution(model, x).edges
@@ -83,13 +102,11 @@ def save_diagram(
         score = scores[number][chosen]
         opacity = MIN_OPACITY + (1 - MIN_OPACITY) * (score / max(score.max(initial=0), 1e-12))
         _draw_edges(axis, layout, number, _curves(layer, values[number])[chosen], opacity)
+        _name_edges(axis, layout.bands[number], pairs, symbolic_edges(layer))
     _draw_nodes(axis, layout, model)
     _write_names(axis, layout, names, "x" if model.encoding is None else "f", title)
     FigureCanvasAgg(figure)
-    try:
-        figure.savefig(path, dpi=layout.dpi, bbox_inches="tight", pad_inches=0.15)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    return figure
 
 
 class _Layout:
@@ -198,6 +215,16 @@ def _draw_edges(
             drawn, colors=reds, linewidths=1.2 * thickness, capstyle="round", zorder=3
         )
     )
+
+
+def _name_edges(
+    axis: Axes, band: _Band, pairs: np.ndarray, symbolic: dict[tuple[int, int], tuple[str, Any]]
+) -> None:
+    """Writes the functions of symbolic edges above their panels, beside the lines."""
+    for (i, o), (x, y) in zip(pairs.tolist(), band.centers, strict=True):
+        if (i, o) in symbolic:
+            place = x + 0.08 * band.side, y + 0.5 * band.side, symbolic[i, o][0]
+            axis.text(*place, size=12 * band.side, color=QUIET, va="bottom", zorder=4)
 
 
 def _bend(node: Sequence[float], panel: Sequence[float]) -> np.ndarray:

@@ -96,6 +96,18 @@ def _arctan(x: Tensor) -> Tensor:
     return 8 * y * total
 
 
+def _inside_one(x: Tensor) -> Tensor:
+    # Of float32, 1 - 2^-24 is the number below 1.
+    edge = 1 - 2.0**-24
+    x = (x > edge).where(edge, x)
+    return (x < -edge).where(-edge, x)
+
+
+def _arctanh(x: Tensor) -> Tensor:
+    x = _inside_one(x)
+    return 0.5 * ((1 + x).log() - (1 - x).log())
+
+
 def _tan(x: Tensor) -> Tensor:
     return sine(x) / cosine(x)
 
@@ -164,6 +176,13 @@ LIBRARY: dict[str, SymbolicFunction] = {
     "arctan": SymbolicFunction(
         Activation(_arctan, lambda x: (1 + bounded(x, 1e9).square()).reciprocal()),
         np.arctan, "atan(x)", 3, "place", _odd,
+    ),
+    "arctanh": SymbolicFunction(
+        Activation(
+            _arctanh,
+            lambda x: (x.abs() < 1).where((1 - _inside_one(x).square()).reciprocal(), 0.0),
+        ),
+        np.arctanh, "atanh(x)", 4, "interval", _odd, "-1 < x < 1",
     ),
     "gaussian": SymbolicFunction(
         Activation(_gaussian, lambda x: -2 * bounded(x, 1e9) * _gaussian(x)),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinykan.errors import UserError, other_names
-from tinykan.interpret.attribution import backpropagated, edge_statistics
+from tinykan.errors import UserError, check_integer, other_names
+from tinykan.interpret.attribution import EdgeStatistics, backpropagated, edge_statistics
 from tinykan.networks import Network
 
 
@@ -46,9 +46,59 @@ def prune(
     kept = [np.ones(len(nodes), dtype=bool) for nodes in scores.nodes]
     if node_threshold > 0 and model.norm is None:
         _remove_nodes(kept, live, scores.nodes, node_threshold)
+    return _pruned(model, statistics, kept, live)
+
+
+def remove(
+    model: Network,
+    x: np.ndarray,
+    *,
+    nodes: Sequence[tuple[int, int]] = (),
+    edges: Sequence[tuple[int, int, int]] = (),
+) -> Network:
+    """A smaller network without the given `nodes` (k, i), input i of `model.layers[k]`, and `edges`
+    (k, i, o), from input i to output o of `model.layers[k]`. Without a node (0, i), the network no
+    longer takes input i. As by `prune`, the mean over `x` `[n, in]` of what is removed is added to
+    biases, and `model` is not changed.
+
+    Raises UserError for nodes and edges that are not there, if a layer would have no inputs left,
+    for hidden nodes of a network with a norm, inputs of one with an encoding, and symbolic edges.
+    """
+    statistics = edge_statistics(model, x)
+    live = [layer.live_edges() for layer in model.layers]
+    kept = [np.ones(len(edges), dtype=bool) for edges in live]
+    kept.append(np.ones(model.out_features, dtype=bool))
+    for k, i in nodes:
+        check_integer("layer", k, 0, len(model.layers) - 1)
+        check_integer(f"input of layer {k}", i, 0, len(kept[k]) - 1)
+        if (model.encoding is not None and k == 0) or (model.norm is not None and k):
+            raise UserError(f"node {(k, i)}: an encoding or a norm makes others depend on it")
+        kept[k][i] = False
+        if not kept[k].any():
+            raise UserError(f"layer {k} would have no inputs left")
+    for k, i, o in edges:
+        check_integer("layer", k, 0, len(model.layers) - 1)
+        check_integer(f"input of layer {k}", i, 0, len(live[k]) - 1)
+        check_integer(f"output of layer {k}", o, 0, live[k].shape[1] - 1)
+        if not live[k][i, o]:
+            raise UserError(f"edge {(k, i, o)} is not there: it is masked or pruned")
+        live[k][i, o] = False
+    for k, edges_of in enumerate(live):
+        edges_of &= kept[k][:, None] & kept[k + 1]
+    return _pruned(model, statistics, kept, live)
+
+
+def _pruned(
+    model: Network,
+    statistics: Sequence[EdgeStatistics],
+    kept: Sequence[np.ndarray],
+    live: Sequence[np.ndarray],
+) -> Network:
+    """`model` with the nodes that are `kept` and the edges that are `live`, and the means of the
+    others in its biases."""
     layers = []
     for k, layer in enumerate(model.layers):
-        shift = (statistics[k].mean * (before[k] & ~live[k])).sum(axis=0)
+        shift = (statistics[k].mean * (layer.live_edges() & ~live[k])).sum(axis=0)
         layers.append(layer.pruned(kept[k], kept[k + 1], live[k], shift))
     return Network(layers, model.activation, model.encoding, model.norm)
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tinygrad import Tensor
 
 from tinykan.errors import UserError, check_integer, lookup, other_names
 from tinykan.interpret.candidates import Candidate, candidates, fit_function
+from tinykan.interpret.curves import check_edge, layer_curves, samples_of
 from tinykan.interpret.library import LIBRARY
 from tinykan.interpret.symbolic import (
     Affine,
@@ -27,10 +27,6 @@ from tinykan.interpret.symbolic import (
 )
 from tinykan.layers import KANLayer, Layer
 from tinykan.networks import Network
-from tinykan.tasks.arrays import as_rows
-from tinykan.tensors import learnable
-
-MAX_SAMPLES = 4096  # of the rows of x
 
 
 @dataclass(frozen=True)
@@ -63,8 +59,8 @@ def suggest_symbolic(
     different values.
     """
     check_integer("top", top, 1)
-    _existing(model, layer, i, o)
-    inputs, values = _curves(model, _samples(model, x), layer)
+    check_edge(model, layer, i, o)
+    inputs, values = layer_curves(model, samples_of(model, x), layer)
     return candidates(inputs[:, i], values[:, i, o], library)[:top]
 
 
@@ -82,11 +78,11 @@ def fix_symbolic(
     these are fitted at samples `x` `[n, in_features]` of the network's inputs. Raises UserError for
     an edge that does not exist, and for a function that cannot be fitted to it."""
     lookup("function", name, LIBRARY)
-    _existing(model, layer, i, o)
+    check_edge(model, layer, i, o)
     if affine is None:
         if x is None:
             raise UserError("to fix an edge, give its affine parameters (a, b, c, d), or samples x")
-        inputs, values = _curves(model, _samples(model, x), layer)
+        inputs, values = layer_curves(model, samples_of(model, x), layer)
         fitted = fit_function(name, inputs[:, i], values[:, i, o])
         if fitted is None:
             raise UserError(
@@ -117,9 +113,9 @@ def auto_symbolic(
     `x` `[n, in_features]`, so that these are in the domain of its functions.
     """
     network, chosen = model, []
-    samples = _samples(model, x)
+    samples = samples_of(model, x)
     for index in range(len(model.layers)):
-        inputs, values = _curves(network, samples, index)
+        inputs, values = layer_curves(network, samples, index)
         layer = network.layers[index]
         live, symbolic, edges = nonzero_edges(layer), symbolic_edges(layer), {}
         for i, o in np.argwhere(live).tolist():
@@ -143,9 +139,9 @@ def straightened(model: Network, x: np.ndarray, *, minimum_r2: float = 0.999) ->
     """`model` with a line for every symbolic edge that is nearly linear, with an R^2 of at least
     `minimum_r2` at samples `x` `[n, in_features]` of the network's inputs: for example a parabola
     far from its vertex, whose parameters are large, cancel each other, and train slowly."""
-    samples = _samples(model, x)
+    samples = samples_of(model, x)
     for index, layer in enumerate(model.layers):
-        inputs, values = _curves(model, samples, index)
+        inputs, values = layer_curves(model, samples, index)
         for (i, o), (name, _) in symbolic_edges(layer).items():
             line = fit_function("x", inputs[:, i], values[:, i, o])
             if name != "x" and line is not None and line.r2 >= minimum_r2:
@@ -161,27 +157,3 @@ def _fixed(layer: Layer, edges: Mapping[tuple[int, int], tuple[str, Affine]]) ->
     edges = symbolic_edges(layer) | dict(edges)
     functions = [(i, o, name) for (i, o), (name, _) in edges.items()]
     return SymbolicLayer(inner, functions, np.array([affine for _, affine in edges.values()]))
-
-
-def _existing(model: Network, layer: int, i: int, o: int) -> None:
-    """Raises UserError if there is no such edge."""
-    check_integer("layer", layer, 0, len(model.layers) - 1)
-    check_integer("input", i, 0, model.layers[layer].in_features - 1)
-    check_integer("output", o, 0, model.layers[layer].out_features - 1)
-    if not nonzero_edges(model.layers[layer])[i, o]:
-        raise UserError(f"edge {i} -> {o} of layer {layer} is not there: it is masked or 0")
-
-
-def _samples(model: Network, x: np.ndarray) -> np.ndarray:
-    x = as_rows(x, model.in_features, name="samples")
-    return x[:: -(-len(x) // MAX_SAMPLES)]
-
-
-def _curves(model: Network, x: np.ndarray, layer: int) -> tuple[np.ndarray, np.ndarray]:
-    """The inputs `[n, in]` of a layer at samples `x`, and its edges' values `[n, in, out]`."""
-    weight = learnable(model)[0]
-    inputs = model.layer_inputs(Tensor(x, dtype=weight.dtype).to(weight.device))[layer]
-    values = model.layers[layer].edges(inputs).numpy()
-    if not np.isfinite(values).all():
-        raise UserError(f"the edges of layer {layer} are not finite at the samples")
-    return inputs.numpy(), values
