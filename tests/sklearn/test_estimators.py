@@ -267,7 +267,8 @@ def test_formulas_are_in_the_units_of_the_data():
     y = 1000 * (x["length (m)"] - 10) ** 2
     found = KANRegressor(hidden=[], alpha=0.01, steps=1000).fit(x, y).formula(hidden=1)
     value = sympy.lambdify(sympy.Symbol("length_m"), found)(x["length (m)"])
-    assert 1 - np.mean(np.square(value - y)) / np.var(y) > 0.99
+    # The data have no noise: the formula is that of the data, but for rounding to float32.
+    np.testing.assert_allclose(value, y, atol=1e-3 * y.std())
 
 
 @pytest.mark.parametrize(

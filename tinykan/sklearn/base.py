@@ -88,18 +88,17 @@ class KANEstimator(BaseEstimator):
         save_diagram(self.model_, rows, path, title=title, **names)
 
     def formula(self, *, hidden: int = 5, digits: int = 3) -> Any:
-        """A SymPy expression for the fitted function in the units of the data, or a list of one for
-        each output (needs the `interpret` extra).
+        """A SymPy expression for the data in their units, or a list of one for each output (needs
+        the `interpret` extra).
 
-        It is found in minutes by tinykan.interpret.recovery.recover, which `hidden` and `digits`
-        are for, from the values of the fitted function (of `predict`, or `decision_function`) at
-        rows of the training data. Raises UserError if a network of `hidden` nodes does not fit
-        them.
+        It is found by tinykan.interpret.recovery.recover, which `hidden` and `digits` are for, in
+        minutes, from rows of the training data: from their targets, or for classes from the values
+        of `decision_function`. Raises UserError if a network of `hidden` nodes does not fit them.
         """
         rows = self._samples()
         from tinykan.interpret.recovery import recover
 
-        values = self._values(self._predictor(self._standardized(rows)).astype(np.float64))
+        values = self._described(rows)
         names = symbol_names(self._column_names() or []) or None
         found = recover(rows, values, hidden=hidden, input_names=names, digits=digits).formula
         return found if values.ndim > 1 else found[0]
@@ -116,7 +115,8 @@ class KANEstimator(BaseEstimator):
         order = np.lexsort((*x.T, *y.reshape(len(y), -1).T[::-1]))
         order = order[weights[order] > 0]
         x, y, weights = x[order], y[order], weights[order]
-        self._rows = x[:: -(-len(x) // SAMPLES)]
+        every = -(-len(x) // SAMPLES)
+        self._rows, self._row_targets = x[::every], y[::every]
         y = self._set_units(Standardized(x, y, weights), y)
         x = self._standardized(x)
         part, rest = self._split((x, y, weights), random)
@@ -198,6 +198,10 @@ class KANEstimator(BaseEstimator):
     def _losses(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
         """`_loss` of each row `[n]`, as arrays."""
         raise NotImplementedError
+
+    def _described(self, rows: np.ndarray) -> np.ndarray:
+        """What a formula is for, at the rows of the training data that were kept."""
+        return self._values(self._predictor(self._standardized(rows)).astype(np.float64))
 
     def _samples(self) -> np.ndarray:
         check_is_fitted(self)

@@ -90,6 +90,9 @@ class KANRegressor(RegressorMixin, KANEstimator):
     def _losses(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.square(outputs - y).mean(axis=1)
 
+    def _described(self, rows: np.ndarray) -> np.ndarray:
+        return self._row_targets.reshape(len(rows), *self._columns)
+
     def _set_units(self, data: Standardized, y: np.ndarray) -> np.ndarray:
         super()._set_units(data, y)
         self.target_shift_, self.target_scale_ = data.target_shift, data.target_scale
