@@ -6,6 +6,7 @@ from tinykan.checkpoint import CheckpointError, load, save
 from tinykan.device import DeviceError
 from tinykan.errors import UserError
 from tinykan.interpret import symbolic as _symbolic  # noqa: F401  (its layers may be in files)
+from tinykan.interpret.summary import summary  # which also shows networks in notebooks
 from tinykan.kernels.tinygrad_faults import work_around
 from tinykan.layers import KANLayer
 from tinykan.networks import KAN, MLP, Encoding, Network, parameter_count
@@ -24,7 +25,7 @@ __all__ = [
     "KANLayer", "Linear", "NeRF", "Network", "Polynomial", "Predictor", "Raw", "Scaled", "Sines",
     "Siren", "Standardized", "Step", "Training", "UserError", "Wavelet", "batches", "fit", "load",
     "load_image", "parameter_count", "pixel_sampler", "render", "save", "save_image", "split",
-    "widths_for",
+    "summary", "widths_for",
 ]
 # fmt: on
 __version__ = "0.1.0"  # which pyproject.toml reads

@@ -24,7 +24,7 @@ is_gone = lambda name: name.split(".")[0] in gone
 PathFinder.find_spec = lambda name, *rest: None if is_gone(name) else found(name, *rest)
 """
 EXTRAS = "matplotlib,filelock,optuna,sqlalchemy,jinja2,markupsafe,psycopg,scipy,sympy,torch"
-EXTRAS += ",pytest,sklearn"
+EXTRAS += ",pytest,sklearn,nbclient"
 CAMERA = ROOT / "images" / "camera.png"
 TINY = ["--size", 16, "--model", "tanh", "--parameters", 200, "--depth", 2, "--batch", 64]
 
@@ -86,6 +86,7 @@ def test_a_plain_install_fits_a_function(without, tmp_path):
         ("pytest", ["backends.py"], "pytest"),
         ("sklearn", ["tables.py"], "scikit-learn"),
         ("sympy", ["guide.py", "Machine precision"], "sympy"),
+        ("nbclient", ["notebooks.py", "image"], "nbclient"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
@@ -103,7 +104,7 @@ def test_a_missing_extra_is_one_line_before_any_work(without, tmp_path, gone, co
 @pytest.mark.parametrize(
     "name",
     ["ablate", "backends", "bench", "equal_footing", "fit_function", "fit_image", "guide"]
-    + ["recover_formula", "report", "tables"],
+    + ["notebooks", "recover_formula", "report", "tables"],
 )
 def test_help_needs_no_extra(without, name):
     result = without(EXTRAS, f"{name}.py", "--help")

@@ -17,7 +17,7 @@ from tinykan.runs.pictures import drawing, save_animation
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
 from tinykan.runs.widths import widths_text
-from tinykan.tasks import images
+from tinykan.tasks import images, metrics
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.task import ImageTask, Task
 from tinykan.training import Step
@@ -65,16 +65,22 @@ def main(config: Config) -> None:
 
     figures = drawing()
     predict = Predictor(model, chunk=config.batch)  # the shapes of training: kernels are shared
-    reduction = min(1.0, FRAME_SIDE / max(width, height))
-    frame_size = (max(2, round(width * reduction)), max(2, round(height * reduction)))
+    # Of large images every second pixel, or every third, and so on.
+    every = -(-max(height, width) // FRAME_SIDE)
+    shown = image[::every, ::every]
+    x, y = images.coordinates(width, 1)[::every, 0], images.coordinates(1, height)[::every, 1]
+    points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     frames: list[np.ndarray] = []
     total = config.steps + config.lbfgs
     wanted = set(np.unique(np.geomspace(1, total, FRAMES).astype(int)))
     log_every = max(1, total // 100)
 
+    def has_frame(step: int) -> bool:
+        return any(step - log_every < w <= step for w in wanted)
+
     def frame(step: Step) -> None:
-        if any(step.number - log_every < w <= step.number for w in wanted):
-            frames.append(images.render(predict, *frame_size))
+        if has_frame(step.number):
+            frames.append(predict(points).reshape(shown.shape))
 
     history, problem = out.train(look=frame, frames=frames, log_every=log_every)
     picture = out.folder / "reconstruction.png"
@@ -86,7 +92,13 @@ def main(config: Config) -> None:
     if figures:
         figures.save_comparison(image, fitted, out.folder / "comparison.png", title)
         figures.save_loss(history, out.folder / "loss.png", title)
-    save_animation(frames or [fitted], out.folder / "progress.gif")
+    steps = [entry["step"] for entry in out.metrics if has_frame(entry["step"])]
+    captions = [
+        f"step {number:,}   PSNR {metrics.psnr(values, shown):.1f} dB"
+        for number, values in zip(steps, frames, strict=True)
+    ]
+    animation = (frames, captions) if frames else ([fitted], [title])
+    save_animation(*animation, out.folder / "progress.gif")
     # The size is for `render`, which keeps the ratio of the sides.
     size = {"width": width, "height": height}
     summary = out.finish(history, {**scores, **size}, problem)

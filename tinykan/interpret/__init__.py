@@ -1,5 +1,6 @@
-"""Interpretation of trained networks: attribution scores of edges and nodes, pruning, diagrams,
-symbolic edges, and formulas (KAN paper, arXiv:2404.19756, sec. 2.5; KAN 2.0, arXiv:2408.10205).
+"""Interpretation of trained networks: summaries, attribution scores of edges and nodes, pruning,
+diagrams, symbolic edges, and formulas (KAN paper, arXiv:2404.19756, sec. 2.5; KAN 2.0,
+arXiv:2408.10205).
 
 Modules that need an extra are imported by name: `tinykan.interpret.diagram` (matplotlib, of the
 `demo` extra), and `candidates`, `symbolification`, `formulas` and `recovery` (SciPy and SymPy, of
@@ -10,6 +11,7 @@ from tinykan.interpret.attribution import Attribution, attribution
 from tinykan.interpret.curves import edge_curve, input_ranges
 from tinykan.interpret.library import LIBRARY, SymbolicFunction
 from tinykan.interpret.pruning import edge_count, prune, remove
+from tinykan.interpret.summary import summary
 from tinykan.interpret.symbolic import SymbolicLayer
 
 __all__ = [
@@ -23,4 +25,5 @@ __all__ = [
     "input_ranges",
     "prune",
     "remove",
+    "summary",
 ]

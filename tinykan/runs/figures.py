@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from tinygrad import Tensor
@@ -14,49 +15,59 @@ from tinykan.tasks.target_functions import TargetFunction
 from tinykan.training import History
 
 need("matplotlib.figure", extra="demo", purpose="drawing figures")
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402  (need says what to do)
+from matplotlib.axes import Axes  # noqa: E402  (need says what to do)
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.collections import LineCollection  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 DATA, FIT, FAINT = "#333333", "#d1495b", "#c8c8c8"
 
 
-SHOWN = 2048
+SHOWN = 2048  # pixels, of the longer side of an image in a figure
+PANEL = 4.2  # inches, the side of a panel for a square image; others have its area
+LONGEST, NARROWEST = 12.0, 1.9  # inches: the longer side of a panel, and the space for its title
 
 
 def save_comparison(original: np.ndarray, fit: np.ndarray, path: Path, title: str) -> None:
-    """The original, the fit and the map of absolute errors with its scale; of images larger than
-    SHOWN pixels every second one, or every third, and so on."""
+    """The original, the fit and the map of absolute errors with its scale, side by side, or one
+    above the other if they are wide; of images larger than SHOWN pixels every second one, or every
+    third, and so on."""
     height, width = original.shape[:2]
     every = -(-max(height, width) // SHOWN)
     original, fit = original[::every, ::every], fit[::every, ::every]
     error = np.abs(fit - original).mean(axis=-1) / 2
-    panel = 4.2
-    figure = Figure(
-        figsize=(3 * panel + 0.9, panel * np.clip(height / width, 0.3, 2.0) + 0.9),
-        layout="constrained",
-    )
-    axes = figure.subplots(1, 3)
-    for axis, image, name in (
-        (axes[0], original, f"original, {width} x {height}"),
-        (axes[1], fit, title),
-    ):
-        axis.imshow(
-            np.asarray(to_pillow(image)), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
-        )
+    wide, high = PANEL * np.sqrt([width / height, height / width])
+    wide, high = np.array([wide, high]) * min(1.0, LONGEST / max(wide, high))
+    slot, stacked = max(wide, NARROWEST), width > 2 * height
+    names = [f"original, {width} x {height}", title, f"absolute error, mean {error.mean():.3f}"]
+    names = [fill(name, int(13 * slot)) for name in names]  # 10 points: 13 characters to an inch
+    heading = 0.12 + 0.17 * max(1 + name.count("\n") for name in names)
+    columns, rows = (1, 3) if stacked else (3, 1)
+    # In inches: margins of 0.1 between the panels, and the scale on the right with its label.
+    size = np.array([columns * (slot + 0.1) + 1.0, rows * (high + heading) + 0.1])
+    figure = Figure(figsize=tuple(size))
+
+    def axis_at(left: float, bottom: float, across: float, up: float) -> Axes:
+        return figure.add_axes(tuple(np.array([left, bottom, across, up]) / np.tile(size, 2)))
+
+    for number, name in enumerate(names):
+        row, column = (number, 0) if stacked else (0, number)
+        left = 0.1 + column * (slot + 0.1) + (slot - wide) / 2
+        bottom = size[1] - (row + 1) * (high + heading)
+        axis = axis_at(left, bottom, wide, high)
         axis.set_title(name, fontsize=10)
-    shown = axes[2].imshow(
-        error,
-        cmap="magma",
-        vmin=0,
-        vmax=max(1e-3, np.quantile(error, 0.995)),
-        interpolation="nearest",
-    )
-    axes[2].set_title(f"absolute error, mean {error.mean():.3f}", fontsize=10)
-    bar = figure.colorbar(shown, ax=axes[2], fraction=0.046, pad=0.02)
-    bar.set_label("share of the full range", fontsize=9)
-    for axis in axes:
         axis.set_axis_off()
+        if number < 2:
+            pixels = np.asarray(to_pillow((original, fit)[number]))
+            axis.imshow(
+                pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto"
+            )
+    limit = max(1e-3, float(np.quantile(error, 0.995)))
+    shown = axis.imshow(
+        error, cmap="magma", vmin=0, vmax=limit, interpolation="nearest", aspect="auto"
+    )
+    bar = figure.colorbar(shown, cax=axis_at(left + wide + 0.1, bottom, 0.15, high))
+    bar.set_label("share of the full range", fontsize=9)
     _save(figure, path)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tinykan.checkpoint import write_atomically
 from tinykan.studies import figures, pictures, tables
 from tinykan.studies.rendering import Figure, Image, Strong, Table, render_html, render_markdown
-from tinykan.studies.results import Results, decode
+from tinykan.studies.results import MILESTONE, Results, decode
 from tinykan.studies.statistics import Condition, Group, StudyResults, finite
 
 LEGEND = (
@@ -22,6 +22,7 @@ LEGEND = (
     "seeds, the others failed or are not complete, and the mean may be too good. Seconds, in "
     "tables and figures, are those of training one seed, without compilation."
 )
+TO_30_DB = " Those to 30 dB lasted until the PSNR first was that high."
 SECONDS = "seconds of training, without compilation"
 IMAGE = re.compile(r'(?:\]\(|<img src=")([\w-]+\.(?:png|webp))')  # a link to one in a README
 
@@ -55,7 +56,7 @@ class Report:
     provenance: list[Table]
     command: str
     study_file: str
-    legend: str = LEGEND
+    legend: str
 
     def html(self) -> str:
         return render_html(self)
@@ -108,6 +109,7 @@ def build_report(results: Results) -> Report:
         provenance=tables.provenance(study),
         command=results.command,
         study_file=results.study_file,
+        legend=LEGEND + TO_30_DB * any(s.startswith(MILESTONE) for s in results.scores_shown),
     )
 
 
@@ -230,7 +232,7 @@ def _reconstructions(study: StudyResults) -> list[tuple[Condition, list[Figure]]
             shown.append(_target(study.results.target_file, encoded, target, limit))
         for group, cell, content, pixels in found:
             error, size = maps.get(cell.key), pictures.shown_size(pixels)
-            scores = [f"{u.score} {u.full(finite([cell.value(u.score)]))}" for u in units]
+            scores = [f"{u.name} {u.full(finite([cell.value(u.score)]))}" for u in units]
             scores += [] if error is None else [f"mean error {error.mean():.2%}"]
             caption = f"{group.arm}, seed {cell.config['seed']}: {', '.join(scores)}."
             name = cell.picture_file

@@ -41,8 +41,13 @@ class Unit:
         return f"×10{digits}" if self.exponent else ""
 
     @property
+    def name(self) -> str:
+        """What a reader is shown: "seconds to 30 dB" for seconds_to_30_db."""
+        return self.score.replace("_", " ").replace(" db", " dB")
+
+    @property
     def label(self) -> str:
-        return f"{self.score}, {self.power}" if self.exponent else self.score
+        return f"{self.name}, {self.power}" if self.exponent else self.name
 
     def show(self, value: float) -> str:
         decimals = 2 if self.exponent or abs(self.best) >= 10 else 3 if abs(self.best) >= 1 else 4
