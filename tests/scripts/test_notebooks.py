@@ -10,7 +10,7 @@ import pytest
 from scripts import notebooks
 from tests.helpers import assert_same_output
 
-QUICK = "from_pykan"
+QUICK = "image"
 LARGEST = 100_000  # bytes of a picture
 
 
