@@ -135,6 +135,18 @@ def test_commands_around_the_kernels_keep_their_order(monkeypatch):
     assert names.index("run") > names.index("_wait")
 
 
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("150000 100000\n", 1.5), ("max 100000\n", None), ("9900000 100000\n", None), (None, None)],
+)
+def test_the_time_of_a_container_counts(tmp_path, quota, expected):
+    if quota:
+        (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+        (tmp_path / "sys/fs/cgroup/cpu.max").write_text(quota)
+    every = len(os.sched_getaffinity(0))
+    assert cpu_queue.processors(tmp_path) == min(expected or every, every)
+
+
 def test_threads_have_a_processor_each_if_there_are_as_many():
     program = (
         "import os, threading\nfrom tinygrad.runtime.ops_cpu import CPUWorker\n"

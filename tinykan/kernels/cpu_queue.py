@@ -10,11 +10,13 @@ devices, is left to tinygrad.
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import functools
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from tinygrad import Device
@@ -23,7 +25,7 @@ from tinygrad.runtime.ops_cpu import CPUComputeQueue, CPUProgram
 from tinykan.kernels.llvm_compiler import TRIPLES, LLVMLiteCompiler, is_installed
 
 ARGUMENTS = (8, 16, 32)  # a kernel is called with as many; what it does not take, it ignores
-HEADER = 5  # arrivals at barriers, threads asleep, threads, kernels, the address of syscall
+HEADER = 6  # arrivals at barriers, threads asleep, threads, kernels, the address of syscall, spins
 RECORD = 3 + ARGUMENTS[-1]  # a kernel's address, threads, number of arguments, the arguments
 MASK = 2**64 - 1
 SPINS = 4096  # turns of a thread that waits, 0.1 to 0.2 milliseconds, before it sleeps
@@ -66,7 +68,8 @@ class Sequence:
         self._moves: list[tuple[int, int]] = []  # entries that change, and their places
         records = self.threads * len(kernels)
         self._table = array.array("Q", bytes(8 * (HEADER + records * RECORD)))
-        header = [0, 0, self.threads, len(kernels), _address_of_syscall()]
+        spins = SPINS if self.threads <= processors() else 0
+        header = [0, 0, self.threads, len(kernels), _address_of_syscall(), spins]
         self._table[:HEADER] = array.array("Q", header)
         self._address, self._function = self._table.buffer_info()[0], _native_function()
         place = HEADER
@@ -124,9 +127,10 @@ class Sequence:
         return [*queue[self.before], self.run, self.threads, 0, *signals, *queue[self.after]]
 
     def run(self, thread: int) -> None:
-        if self.threads == len(_cpus()) and not hasattr(_pinned, "cpu"):
+        if self.threads == processors() and not hasattr(_pinned, "cpu"):
             _pinned.cpu = _cpus()[thread]
-            os.sched_setaffinity(0, {_pinned.cpu})
+            with contextlib.suppress(OSError):  # a processor that has been taken away
+                os.sched_setaffinity(0, {_pinned.cpu})
         self._function(ctypes.c_uint64(self._address), ctypes.c_uint64(thread))
 
 
@@ -134,6 +138,16 @@ class Sequence:
 def _cpus() -> list[int]:
     """The processors that this process may run on."""
     return sorted(os.sched_getaffinity(os.getpid()))
+
+
+@functools.cache
+def processors(root: Path = Path("/")) -> float:
+    """How many processors' time this process may use: a container may have less than it sees."""
+    available = float(len(_cpus()))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
+        available = min(available, int(quota) / int(period))  # "max" is no quota
+    return available
 
 
 # The processor of a thread. If there are as many threads as processors, each has its own: else the
@@ -180,6 +194,8 @@ entry:
   %kernels = load i64, ptr %p_kernels
   %p_syscall = getelementptr i64, ptr %table, i64 4
   %syscall = load ptr, ptr %p_syscall
+  %p_spins = getelementptr i64, ptr %table, i64 5
+  %spins = load i64, ptr %p_spins
   %own = mul i64 %thread, %kernels
   %offset = mul i64 %own, {RECORD}
   %start = add i64 %offset, {HEADER}
@@ -227,7 +243,7 @@ wait:
 spin:
   call void asm sideeffect "{PAUSE[architecture]}", ""()
   %turned = add i64 %turn, 1
-  %tired = icmp uge i64 %turned, {SPINS}
+  %tired = icmp uge i64 %turned, %spins
   br i1 %tired, label %sleep, label %wait
 sleep:
   %others = atomicrmw add ptr %asleep, i64 1 seq_cst
