@@ -4,6 +4,7 @@ when their output was committed."""
 from __future__ import annotations
 
 import base64
+import sys
 
 import pytest
 
@@ -12,6 +13,13 @@ from tests.helpers import assert_same_output
 
 QUICK = "image"
 LARGEST = 100_000  # bytes of a picture
+
+
+@pytest.fixture(autouse=True)
+def no_kernel_in_this_process():
+    """Running a notebook imports ipykernel, by which training knows that it may show its bar."""
+    yield
+    sys.modules.pop("ipykernel", None)
 
 
 @pytest.mark.parametrize(
