@@ -88,7 +88,7 @@ def _widened(name: str) -> str:
 
 def works(candidate: str) -> bool:
     """Runs a small kernel with vector loads and stores (libLLVM before 16 compiles scalar code
-    only), past the kernel cache, which would hide a compiler that is missing, unless pip's is."""
+    only). A cached kernel would hide a missing compiler: only pip's compiler may use the cache."""
     values = np.linspace(-2, 2, 64, dtype=np.float32)
     try:
         if Target.parse(candidate).device in ("", "DISK", "NPY", "NULL", "TINYFS"):

@@ -29,8 +29,7 @@ def edge_curve(
 def input_ranges(model: Network, x: np.ndarray) -> list[np.ndarray]:
     """The lowest and the highest value `[in, 2]` of each input of every layer, at samples `x`
     `[n, in_features]` of the network's inputs."""
-    weight, rows = learnable(model)[0], as_rows(x, model.in_features, name="samples")
-    inputs = model.layer_inputs(Tensor(rows, dtype=weight.dtype).to(weight.device))
+    inputs = _layer_inputs(model, as_rows(x, model.in_features, name="samples"))
     arrays = [values.numpy() for values in inputs]
     return [np.stack([a.min(axis=0), a.max(axis=0)], axis=-1) for a in arrays]
 
@@ -52,9 +51,13 @@ def samples_of(model: Network, x: np.ndarray) -> np.ndarray:
 
 def layer_curves(model: Network, x: np.ndarray, layer: int) -> tuple[np.ndarray, np.ndarray]:
     """The inputs `[n, in]` of a layer at samples `x`, and its edges' values `[n, in, out]`."""
-    weight = learnable(model)[0]
-    inputs = model.layer_inputs(Tensor(x, dtype=weight.dtype).to(weight.device))[layer]
+    inputs = _layer_inputs(model, x)[layer]
     values = model.layers[layer].edges(inputs).numpy()
     if not np.isfinite(values).all():
         raise UserError(f"the edges of layer {layer} are not finite at the samples")
     return inputs.numpy(), values
+
+
+def _layer_inputs(model: Network, x: np.ndarray) -> list[Tensor]:
+    weight = learnable(model)[0]
+    return model.layer_inputs(Tensor(x, dtype=weight.dtype).to(weight.device))

@@ -28,7 +28,7 @@ ARGUMENTS = (8, 16, 32)  # a kernel is called with as many; what it does not tak
 HEADER = 6  # arrivals at barriers, threads asleep, threads, kernels, the address of syscall, spins
 RECORD = 3 + ARGUMENTS[-1]  # a kernel's address, threads, number of arguments, the arguments
 MASK = 2**64 - 1
-SPINS = 4096  # turns of a thread that waits, 0.1 to 0.2 milliseconds, before it sleeps
+SPINS = 4096  # of a thread that waits, 0.1 to 0.2 milliseconds in all, before it sleeps
 PAUSE = {"x86_64": "pause", "arm64": "yield"}
 FUTEX = {"x86_64": 202, "arm64": 98}  # the number of the system call, on Linux
 
@@ -60,10 +60,12 @@ class Sequence:
     under way at a time, as tinygrad's graphs have it.
     """
 
-    def __init__(self, kernels: list[slice], queue: list, changing: set[int]) -> None:
+    def __init__(
+        self, kernels: list[slice], signals: list[slice], queue: list, changing: set[int]
+    ) -> None:
         self.threads = max(queue[kernel.start + 1] for kernel in kernels)
         self.before, self.after = slice(0, kernels[0].start), slice(kernels[-1].stop, None)
-        self.signals: list[slice] = []  # between kernels, given after all of them
+        self.signals = signals  # between kernels, given after all of them
         self._programs = [queue[kernel.start + 3] for kernel in kernels]  # their code stays
         self._moves: list[tuple[int, int]] = []  # entries that change, and their places
         records = self.threads * len(kernels)
@@ -109,13 +111,11 @@ class Sequence:
         waits = [part for kind, part in inside if kind == "_wait"]
         known = {queue[part.start + 3] for kind, part in commands if kind == "_signal"}
         addresses = [part.start + 4 for part in waits]
-        if len(signals) + len(waits) + len(kernels) - 1 != len(inside) + 1:
+        if any(kind not in ("_exec", "_signal", "_wait") for kind, _ in inside):
             return None
         if any(place in changing or queue[place] not in known for place in addresses):
             return None
-        made = cls(kernels, queue, changing)
-        made.signals = signals
-        return made
+        return cls(kernels, signals, queue, changing)
 
     def commands(self, queue: list) -> list:
         """For the worker of a device: what comes before the kernels; the kernels, in every thread;

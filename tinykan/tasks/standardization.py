@@ -69,8 +69,7 @@ class Standardized:
         spread = np.sqrt(np.average(np.square(relative), axis=0, weights=weights))
         self.input_scale = np.where(half > 0, half, 1)
         self.target_scale = np.where(largest > 0, largest * spread, 1)
-        self.inputs = (x - self.input_shift) / self.input_scale
-        self.targets = (y - self.target_shift) / self.target_scale
+        self.inputs, self.targets = self.standardized(x, y)
 
     def batches(self, batch: int | None = None, seed: int = 0) -> Sampler:
         """The sampler of tinykan.batches over the standardized numbers."""
