@@ -9,8 +9,9 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 
 from tinykan.networks import Network
+from tinykan.tasks.fit import BestWeights
 from tinykan.tasks.prediction import Predictor
-from tinykan.tensors import learnable, overwrite
+from tinykan.tensors import learnable
 from tinykan.training import History, Loss, Penalty, Sampler, Training
 
 EVALUATIONS = 50  # of the held-out rows in a training
@@ -31,11 +32,11 @@ class HeldOut:
     patience: int
     losses: list[float] = field(default_factory=list)
 
-    def evaluate(self, predict: Predictor) -> int:
-        """Records the loss; returns the number of evaluations since the lowest."""
+    def evaluate(self, predict: Predictor) -> float:
+        """The mean loss, which it records."""
         losses = self.loss(predict(self.x), self.y)
         self.losses.append(float(np.average(losses, weights=self.weights)))
-        return len(self.losses) - 1 - int(np.argmin(self.losses))
+        return self.losses[-1]
 
 
 def train(
@@ -56,18 +57,17 @@ def train(
         halvings=HALVINGS, log_every=max(1, steps // EVALUATIONS), progress=progress,
     )  # fmt: skip
     training.warned = True  # grids that move, which it would advise, are no matter of estimators
-    predict, best = Predictor(model, CHUNK), []
+    predict = Predictor(model, CHUNK)
+    best = BestWeights(model, held_out.patience) if held_out else None
     for step in training:
-        if held_out is None or step.loss is None:
+        if held_out is None or best is None or step.loss is None:
             continue
-        since = held_out.evaluate(predict)
-        if since == 0:
-            best = [weight.numpy().copy() for weight in learnable(model)]
-        elif since >= held_out.patience:
+        best.add(held_out.evaluate(predict))
+        if best.exhausted:
             break
     training.refine()  # which only closes the bar, as there is no L-BFGS
-    for weight, values in zip(learnable(model), best, strict=held_out is not None):
-        overwrite(weight, values)
+    if best:
+        best.restore()
     return training.history, training.done
 
 

@@ -59,11 +59,10 @@ def fit(
     >>> fit(KAN([1, 1]), batches(x, x**2), steps=2, progress=False).steps
     [1, 2]
     """
-    watched = None
     if validation is None and (patience is not None or metrics):
         raise UserError("patience and metrics need validation=(inputs, targets)")
-    if validation is not None:
-        watched = Validation(model, *validation, loss=loss, metrics=metrics, patience=patience)
+    best = None if patience is None else BestWeights(model, patience)
+    watched = validation and Validation(model, *validation, loss=loss, metrics=metrics)
     if stop_at is not None and not 0 < stop_at < math.inf:
         raise UserError(f"stop_at {stop_at!r} must be a positive number, a loss")
     training = Training(
@@ -74,15 +73,17 @@ def fit(
     history = training.history
 
     def ends(step: Step) -> bool:
-        lowest = step.loss
+        reached = step.loss
         if watched and step.loss is not None:
-            lowest = watched(step)
-            history.validation.append(lowest)
+            reached = watched()
+            history.validation.append(reached)
             for name, value in watched.scores.items():
                 history.metrics.setdefault(name, []).append(value)
-        if lowest is not None and stop_at is not None and lowest <= stop_at:
+            if best:
+                best.add(reached)
+        if reached is not None and stop_at is not None and reached <= stop_at:
             history.ended_by = f"stop_at={stop_at:g} at step {step.number}"
-        elif watched and watched.exhausted:
+        elif best and best.exhausted:
             history.ended_by = f"patience={patience} at step {step.number}"
         for callback in callbacks:  # all of them, whatever the others return
             if callback(step):
@@ -95,18 +96,45 @@ def fit(
     else:
         training.refine(ends)
     training.bar.update(close=True)
-    if watched and patience is not None:
-        watched.restore()
+    if best:
+        best.restore()
     return history
 
 
-class Validation:
-    """Scores of `model` on data that it is not trained on, and its best weights.
+class BestWeights:
+    """The weights (and knots) of `model` at the lowest of the losses added so far: those it has now
+    until one is added. `exhausted` tells whether the last `patience` losses were no lower."""
 
-    Call it with a step: it returns the `loss` there; `scores` are the `metrics`. `exhausted` tells
-    whether the loss has not fallen for `patience` calls; `restore` puts the weights (and knots) of
-    the lowest loss, in `best_step`, back into the model. Raises UserError for other shapes than the
-    model's, unknown metrics, and metrics that the targets do not have.
+    def __init__(self, model: Network, patience: int) -> None:
+        check_integer("patience", patience, 1)
+        self.patience, self.lowest, self._since = patience, math.inf, 0
+        self._weights = get_parameters(model)
+        self._best = self._copy()
+
+    def add(self, loss: float) -> None:
+        """Takes the present weights for the best ones, if `loss` is the lowest."""
+        self._since += 1
+        if loss < self.lowest:
+            self.lowest, self._since, self._best = loss, 0, self._copy()
+
+    @property
+    def exhausted(self) -> bool:
+        return self._since >= self.patience
+
+    def restore(self) -> None:
+        for tensor, values in zip(self._weights, self._best, strict=True):
+            overwrite(tensor, values)
+
+    def _copy(self) -> list[np.ndarray]:
+        return [tensor.numpy().copy() for tensor in self._weights]
+
+
+class Validation:
+    """The loss of `model` on data that it is not trained on, and other scores.
+
+    A call returns the loss of the present weights; `scores` are then their `metrics`. Raises
+    UserError for other shapes than the model's, unknown metrics, and metrics that the targets do
+    not have.
     """
 
     def __init__(
@@ -117,10 +145,7 @@ class Validation:
         *,
         loss: Loss = mean_squared_error,
         metrics: Sequence[str] = (),
-        patience: int | None = None,
     ) -> None:
-        if patience is not None:
-            check_integer("patience", patience, 1)
         if isinstance(metrics, str):
             raise UserError(
                 f"metrics {metrics!r}: a list of names is needed, such as [{metrics!r}]"
@@ -128,35 +153,14 @@ class Validation:
         self.x = as_rows(inputs, model.in_features, name="validation inputs")
         self.y = as_targets(targets, name="validation targets")
         check_as_many(self.x, self.y)
-        self.model, self.loss, self.patience = model, loss, patience
+        self.loss = loss
         self.metrics = {name: lookup("metric", name, METRICS) for name in metrics}
         self.predict = Predictor(model, chunk=min(len(self.x), CHUNK))
         self.scores: dict[str, float] = {}
-        self.best_loss, self.best_step, self._since = math.inf, 0, 0
-        self._weights = get_parameters(model)
-        self._best = self._copy()
         self()
 
-    def __call__(self, step: Step | None = None) -> float:
+    def __call__(self) -> float:
         predicted = self.predict(self.x)
-        output = Tensor(predicted)
-        value = float(self.loss(output, targets_for(output, as_tensor(self.y, "targets"))).item())
+        output, targets = Tensor(predicted), as_tensor(self.y, "targets")
         self.scores = {name: score(predicted, self.y) for name, score in self.metrics.items()}
-        if step is None:
-            return value
-        self._since += 1
-        if value < self.best_loss:
-            self.best_loss, self.best_step, self._since = value, step.number, 0
-            self._best = self._copy() if self.patience is not None else []
-        return value
-
-    @property
-    def exhausted(self) -> bool:
-        return self.patience is not None and self._since >= self.patience
-
-    def restore(self) -> None:
-        for tensor, values in zip(self._weights, self._best, strict=True):
-            overwrite(tensor, values)
-
-    def _copy(self) -> list[np.ndarray]:
-        return [tensor.numpy().copy() for tensor in self._weights]
+        return float(self.loss(output, targets_for(output, targets)).item())
