@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from tinykan import KAN, MLP, UserError, batches, fit, split
+from tinykan import KAN, MLP, BSpline, UserError, batches, fit, split
+from tinykan.fitting import own_knots, update_grid
+from tinykan.tasks.fit import BestWeights
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.scores import METRICS
 
@@ -60,6 +62,20 @@ def test_early_stopping_keeps_the_best_weights():
     assert history.ended_by == f"patience=8 at step {history.steps[-1]}"
     assert error_on(network, HELD) == pytest.approx(min(history.validation), rel=1e-5)
     assert min(history.validation) < 0.9 * history.validation[-1]
+
+
+def test_the_best_weights_come_with_the_knots_of_their_time():
+    """Grids that move later change what coefficients mean."""
+    network = KAN([2, 1], BSpline(6), seed=0)
+    best = BestWeights(network, patience=5)
+    own_knots(network)
+    best.add(1.0)
+    before = Predictor(network)(X)
+    update_grid(network.layers[0], 2 * X)
+    best.add(2.0)
+    assert np.abs(Predictor(network)(X) - before).max() > 1e-3
+    best.restore()
+    np.testing.assert_array_equal(Predictor(network)(X), before)
 
 
 def test_without_patience_the_last_weights_are_kept():

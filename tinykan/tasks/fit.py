@@ -11,6 +11,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
 
 from tinykan.errors import UserError, check_integer, lookup, other_names
+from tinykan.layers import Layer
 from tinykan.networks import Network
 from tinykan.tasks.arrays import as_rows, as_targets, check_as_many
 from tinykan.tasks.prediction import Predictor
@@ -107,8 +108,7 @@ class BestWeights:
 
     def __init__(self, model: Network, patience: int) -> None:
         check_integer("patience", patience, 1)
-        self.patience, self.lowest, self._since = patience, math.inf, 0
-        self._weights = get_parameters(model)
+        self.model, self.patience, self.lowest, self._since = model, patience, math.inf, 0
         self._best = self._copy()
 
     def add(self, loss: float) -> None:
@@ -122,11 +122,17 @@ class BestWeights:
         return self._since >= self.patience
 
     def restore(self) -> None:
-        for tensor, values in zip(self._weights, self._best, strict=True):
-            overwrite(tensor, values)
+        # Layers whose grids have moved since have other knots, which are other tensors.
+        for layer, attributes, tensors in self._best:
+            vars(layer).update(attributes)
+            for tensor, values in tensors:
+                overwrite(tensor, values)
 
-    def _copy(self) -> list[np.ndarray]:
-        return [tensor.numpy().copy() for tensor in self._weights]
+    def _copy(self) -> list[tuple[Layer, dict[str, Any], list[tuple[Tensor, np.ndarray]]]]:
+        def values(layer: Layer) -> list[tuple[Tensor, np.ndarray]]:
+            return [(tensor, tensor.numpy().copy()) for tensor in get_parameters(layer)]
+
+        return [(layer, dict(vars(layer)), values(layer)) for layer in self.model.layers]
 
 
 class Validation:
