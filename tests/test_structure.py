@@ -15,8 +15,9 @@ PACKAGE = ROOT / "tinykan"
 # but for the kernels below; `tinykan/__init__.py` re-exports public names.
 ALLOWED = {
     "core": set(),
-    "__init__": {"core", "variants", "interpret", "tasks", "runs"},
+    "__init__": {"core", "taylor", "variants", "interpret", "tasks", "runs"},
     "kernels": {"core"},
+    "taylor": {"core"},
     "variants": {"core"},
     "fitting": {"core"},
     "interpret": {"core", "fitting", "tasks"},
@@ -28,6 +29,7 @@ ALLOWED = {
     "commands": {"__init__", "core", "interpret", "tasks", "runs", "studies"},
 }
 WITH_KERNELS = {f"tinykan{m}" for m in ("", ".layers", ".networks", ".optim", ".device")}
+WITH_KERNELS |= {"tinykan.taylor.networks"}
 # Grids and L-BFGS refine what `fit` trains, and are imported when it is asked for them.
 INSIDE_FUNCTIONS = {("tinykan.training", "fitting")}
 

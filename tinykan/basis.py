@@ -146,8 +146,9 @@ class BSpline(Basis):
         return self.intervals + self.order
 
     def evaluate(self, x: Tensor) -> Tensor:
-        own = self.knots is not None
-        return self._recursion(x, self.order) if own else self.closed_form(self._offsets(x))
+        if self.knots is None:
+            return self.closed_form(self._offsets(x))
+        return recursion(x, self.knots_like(x), self.order)
 
     def derivative(self, x: Tensor) -> Tensor:
         own = self.knots is not None
@@ -196,25 +197,10 @@ class BSpline(Basis):
         clipped = [(distance > edge).where(0.0, edge - distance) for edge in edges]
         return list(zip(weights, clipped, strict=True))
 
-    def _recursion(self, x: Tensor, order: int) -> Tensor:
-        """All B-splines of `order` on the knots, `[..., in, knots - order - 1]`."""
-        knots, x = self.knots_like(x), x.unsqueeze(-1)
-        # Steps are half-open to the right, except that the last interval also holds its right end.
-        # Floats, not booleans: tinygrad 0.13's x86 renderer mixes up byte registers that spill.
-        at_knot = (x == knots).cast(x.dtype) * (knots < knots[:, -1:]).cast(x.dtype)
-        step = (x > knots).cast(x.dtype) + at_knot
-        values = step[..., :-1] - step[..., 1:]
-        at = x.maximum(knots[:, :1]).minimum(knots[:, -1:])  # infinity times 0 is not 0
-        for p in range(1, order + 1):
-            rising = (at - knots[:, : -p - 1]) * _reciprocal(knots[:, p:-1] - knots[:, : -p - 1])
-            falling = (knots[:, p + 1 :] - at) * _reciprocal(knots[:, p + 1 :] - knots[:, 1:-p])
-            values = rising * values[..., :-1] + falling * values[..., 1:]
-        return (x != x).where(x, values)
-
     def _recursion_derivative(self, x: Tensor) -> Tensor:
         """k (B[n, k-1] / (t[n+k] - t[n]) - B[n+1, k-1] / (t[n+k+1] - t[n+1])), de Boor ch. X."""
         k, knots = self.order, self.knots_like(x)
-        lower = self._recursion(x, k - 1) * _reciprocal(knots[:, k:] - knots[:, :-k])
+        lower = recursion(x, knots, k - 1) * _reciprocal(knots[:, k:] - knots[:, :-k])
         return k * (lower[..., :-1] - lower[..., 1:])
 
     def knots_like(self, x: Tensor) -> Tensor:
@@ -222,6 +208,22 @@ class BSpline(Basis):
         if self.knots.shape[0] not in (1, x.shape[-1]):
             raise UserError(f"knots for {self.knots.shape[0]} inputs met {x.shape[-1]} inputs")
         return self.knots.cast(x.dtype)
+
+
+def recursion(x: Tensor, knots: Tensor, order: int) -> Tensor:
+    """All B-splines of `order` on `knots` `[in or 1, n]`, at `x` `[..., in]`."""
+    x = x.unsqueeze(-1)
+    # Steps are half-open to the right, except that the last interval also holds its right end.
+    # Floats, not booleans: tinygrad 0.13's x86 renderer mixes up byte registers that spill.
+    at_knot = (x == knots).cast(x.dtype) * (knots < knots[:, -1:]).cast(x.dtype)
+    step = (x > knots).cast(x.dtype) + at_knot
+    values = step[..., :-1] - step[..., 1:]
+    at = x.maximum(knots[:, :1]).minimum(knots[:, -1:])  # infinity times 0 is not 0
+    for p in range(1, order + 1):
+        rising = (at - knots[:, : -p - 1]) * _reciprocal(knots[:, p:-1] - knots[:, : -p - 1])
+        falling = (knots[:, p + 1 :] - at) * _reciprocal(knots[:, p + 1 :] - knots[:, 1:-p])
+        values = rising * values[..., :-1] + falling * values[..., 1:]
+    return (x != x).where(x, values)
 
 
 def power(x: Number, exponent: int) -> Number:

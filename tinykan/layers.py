@@ -117,7 +117,7 @@ class KANLayer:
         check_input(self, x)
         rows, y = x.reshape(-1, self.in_features), None
         if self.kernels == "auto":
-            parts = self.scaled_coefficients(), self._base_weight(), self.bias
+            parts = self.scaled_coefficients(), self.masked_base_weight(), self.bias
             y = layer_output(rows, self.basis, ACTIVATIONS.get(self.base or ""), *parts)
         y = self.reference(rows) if y is None else y
         return y.reshape(*x.shape[:-1], self.out_features)
@@ -183,13 +183,13 @@ class KANLayer:
         factor = mask if factor is None else factor if mask is None else factor * mask
         return self.coefficients if factor is None else self.coefficients * factor.unsqueeze(1)
 
-    def _base_weight(self) -> Tensor | None:
+    def masked_base_weight(self) -> Tensor | None:
         """`[in, out]`, 0 where there is no edge."""
         weight, mask = self.base_weight, self.mask
         return weight if weight is None or mask is None else weight * mask
 
     def _functions_and_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        weights = edge_weights(self.scaled_coefficients(), self._base_weight())
+        weights = edge_weights(self.scaled_coefficients(), self.masked_base_weight())
         return edge_functions(x, self.basis, ACTIVATIONS.get(self.base or "")), weights
 
 

@@ -9,14 +9,18 @@ kernel's reference is the plain path of the layer or the activation that it repl
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tinygrad import Tensor
 
 from tinykan.activations import Activation
 from tinykan.basis import Basis, BSpline, DenseBasis
-from tinykan.kernels import dense, gpu, spline
+from tinykan.kernels import dense, gpu, spline, spline_derivatives
 from tinykan.kernels.launch import runs_on_threads, runs_on_work_groups
+from tinykan.kernels.spline_derivatives import Edge, Pairs
 
-__all__ = ["activated", "edge_functions", "edge_weights", "layer_output"]
+__all__ = ["activated", "edge_functions", "edge_weights", "layer_derivatives", "layer_output"]
 
 
 def layer_output(
@@ -45,6 +49,24 @@ def layer_output(
         return dense.linear(features, weights.flatten(0, 1), bias)
     # Realized, or the functions would be evaluated again for every output.
     return gpu.linear(features.contiguous(), weights.flatten(0, 1).contiguous(), bias)
+
+
+def layer_derivatives(
+    jet: Tensor,
+    pairs: Pairs,
+    basis: Basis,
+    base: Callable[[int, Any], Any] | None,
+    coefficients: Tensor,
+    base_weight: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor | None:
+    """What a layer makes of values and derivatives along d directions, and along `pairs` of them,
+    `[1 + d + pairs, batch, in]`: the same of its outputs, or None where no kernel supports them.
+    `base(m, x)` is the m-th derivative of the base function, for scalars inside a kernel."""
+    if not isinstance(basis, BSpline) or not runs_on_threads(jet):
+        return None
+    given = [coefficients] if base_weight is None else [coefficients, base_weight]
+    return spline_derivatives.spline_layer(jet, Edge(basis, base, pairs), given, bias)
 
 
 def activated(x: Tensor, activation: Activation) -> Tensor:
