@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinykan.kernels import gpu as gpu_kernels
+from tinykan.kernels import gpu_weights
 
 # tinygrad chooses its device once in a process. Apple's compiler is part of macOS; elsewhere the
 # source is written, but not compiled.
@@ -70,7 +70,7 @@ def test_the_spline_layer_is_rendered(target):
     out=st.integers(1, 512),
 )
 def test_slices_cover_the_batch_within_bounds(batch, inputs, functions, out):
-    slices, length = gpu_kernels._slices(batch, inputs, functions, out)
+    slices, length = gpu_weights._slices(batch, inputs, functions, out)
     assert batch <= slices * length < batch + length
     assert slices == 1 or length >= functions
-    assert slices == 1 or slices * inputs * functions * out <= gpu_kernels.SUMS
+    assert slices == 1 or slices * inputs * functions * out <= gpu_weights.SUMS
