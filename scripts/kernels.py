@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from tinygrad import Tensor, TinyJit
@@ -37,13 +38,15 @@ class Config:
 
 def main(config: Config) -> None:
     rows = [measures(call) for call in programs(captured_step(config))]
-    print("| kernel | number | work-groups x items | MFLOP | tensors, MB | traffic, MB | least, µs |")
+    print(
+        "| kernel | number | work-groups x items | MFLOP | tensors, MB | traffic, MB | least, µs |"
+    )
     print("|---|---:|---:|---:|---:|---:|---:|")
     for row in dict.fromkeys(rows):
         name, groups, items, *numbers = row
         values = " | ".join(f"{value:.2f}" for value in numbers)
         print(f"| {name} | {rows.count(row)} | {groups} x {items} | {values} |")
-    sums = " | ".join(f"{sum(row[n] for row in rows):.1f}" for n in range(3, 7))
+    sums = " | ".join(f"{sum(column):.1f}" for column in list(zip(*rows, strict=True))[3:])
     print(f"| all | {len(rows)} | | {sums} |")
 
 
@@ -52,7 +55,9 @@ def captured_step(config: Config) -> UOp:
     try:
         widths = [int(width) for width in config.network.split("-")]
     except ValueError:
-        raise UserError(f"network {config.network!r}: widths such as 2-64-64-1 are needed") from None
+        raise UserError(
+            f"network {config.network!r}: widths such as 2-64-64-1 are needed"
+        ) from None
     model = MLP(widths) if config.model == "tanh" else KAN(widths, BSpline(config.grid))
     shapes = (config.batch, widths[0]), (config.batch, widths[-1])
     x, y = (Tensor.zeros(*shape).contiguous().realize() for shape in shapes)
@@ -79,11 +84,11 @@ def programs(linear: UOp) -> Iterator[UOp]:
             yield call
 
 
-def measures(call: UOp) -> tuple[str, int, int, float, float, float, float]:
+def measures(call: UOp) -> tuple[Any, ...]:
     """A row of the table, in its units."""
     about, estimates = call.src[0].arg, call.src[0].src[0].arg.estimates
     name = re.sub(r"\x1b\[[0-9;]*m", "", about.name)
-    operations, traffic = (sym_infer(v, {}) for v in (estimates.ops, estimates.lds))
+    operations, traffic = (float(sym_infer(v, {})) for v in (estimates.ops, estimates.lds))
     tensors = sum(prod(t.shape) * t.dtype.itemsize for t in call.src[1:])
     least = max(operations / OPERATIONS, tensors / MEMORY, traffic / CACHES)
     sizes = prod(about.global_size), prod(about.local_size or (1,))
