@@ -14,7 +14,7 @@ from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.initializers import DRAWN_BIAS, INITIALIZERS
-from tinykan.kernels import edge_functions, edge_weights, layer_output
+from tinykan.kernels import edge_functions, edge_weights, layer_output, scaled
 from tinykan.tensors import learnable, like, parameter
 
 
@@ -117,7 +117,7 @@ class KANLayer:
         check_input(self, x)
         rows, y = x.reshape(-1, self.in_features), None
         if self.kernels == "auto":
-            parts = self.scaled_coefficients(), self.masked_base_weight(), self.bias
+            parts = self.coefficients, self._scale(), self.masked_base_weight(), self.bias
             y = layer_output(rows, self.basis, ACTIVATIONS.get(self.base or ""), *parts)
         y = self.reference(rows) if y is None else y
         return y.reshape(*x.shape[:-1], self.out_features)
@@ -179,9 +179,11 @@ class KANLayer:
 
     def scaled_coefficients(self) -> Tensor:
         """Coefficients times spline weights `[in, n_functions, out]`."""
+        return scaled(self.coefficients, self._scale())
+
+    def _scale(self) -> Tensor | None:
         factor, mask = self.spline_weight, self.mask
-        factor = mask if factor is None else factor if mask is None else factor * mask
-        return self.coefficients if factor is None else self.coefficients * factor.unsqueeze(1)
+        return mask if factor is None else factor if mask is None else factor * mask
 
     def masked_base_weight(self) -> Tensor | None:
         """`[in, out]`, 0 where there is no edge."""

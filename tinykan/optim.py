@@ -70,11 +70,11 @@ class Adam:
         Tensor.realize(*others, rate, *gradients)
         for p in self.parameters if self.decay else []:
             p.assign(p.detach() * (1 - self.decay * rate[2]).cast(p.dtype)).realize()
+        every = list(zip(self.parameters, self.m, self.v, gradients, strict=True))
+        fast = [update for update in every if adam_kernels.supports(update[0])]
         updated = [self.step.assign(self.step + 1)]
-        for p, m, v, g in zip(self.parameters, self.m, self.v, gradients, strict=True):
-            if adam_kernels.supports(p):
-                updated += adam_kernels.adam_step(p, m, v, g, rate, self.b1, self.b2)
-                continue
+        updated += adam_kernels.adam_step(fast, rate, self.b1, self.b2)
+        for p, m, v, g in (u for u in every if not adam_kernels.supports(u[0])):
             m.assign(self.b1 * m + (1 - self.b1) * g)
             v.assign(self.b2 * v + (1 - self.b2) * g * g)
             p.assign(p.detach() - (rate[0] * m / (v.sqrt() + rate[1])).cast(p.dtype))

@@ -20,7 +20,9 @@ from tinykan.kernels import dense, gpu, spline, spline_derivatives
 from tinykan.kernels.launch import runs_on_threads, runs_on_work_groups
 from tinykan.kernels.spline_derivatives import Edge, Pairs
 
-__all__ = ["activated", "edge_functions", "edge_weights", "layer_derivatives", "layer_output"]
+__all__ = [
+    "activated", "edge_functions", "edge_weights", "layer_derivatives", "layer_output", "scaled",
+]  # fmt: skip
 
 
 def layer_output(
@@ -28,18 +30,22 @@ def layer_output(
     basis: Basis,
     base: Activation | None,
     coefficients: Tensor,
+    scale: Tensor | None,
     base_weight: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor | None:
     """A layer's output `[batch, out]` for `x` `[batch, in]`, or None where no kernel supports such
-    a tensor. `coefficients` are `[in, n_functions, out]`, `base_weight` is `[in, out]`."""
+    a tensor. `coefficients` are `[in, n_functions, out]`, what scales them (if anything) and
+    `base_weight` are `[in, out]`."""
     on_threads, on_work_groups = runs_on_threads(x), runs_on_work_groups(x)
     if not (on_threads or on_work_groups):
         return None
+    if isinstance(basis, BSpline) and on_work_groups:
+        return gpu.spline_layer(x, basis, base, coefficients, scale, base_weight, bias)
+    coefficients = scaled(coefficients, scale)
     if isinstance(basis, BSpline):
-        layer = spline.spline_layer if on_threads else gpu.spline_layer
         given = [coefficients] if base_weight is None else [coefficients, base_weight]
-        return layer(x, basis, base, given, bias)
+        return spline.spline_layer(x, basis, base, given, bias)
     weights = edge_weights(coefficients, base_weight)
     if on_threads and isinstance(basis, DenseBasis):
         features = dense.features(x, basis, base)
@@ -74,6 +80,11 @@ def activated(x: Tensor, activation: Activation) -> Tensor:
     if not runs_on_threads(x):
         return activation(x).contiguous()
     return dense.activated(x.reshape(-1, x.shape[-1]), activation).reshape(x.shape)
+
+
+def scaled(coefficients: Tensor, scale: Tensor | None) -> Tensor:
+    """`coefficients` `[in, n_functions, out]` times the `scale` `[in, out]` of each edge."""
+    return coefficients if scale is None else coefficients * scale.unsqueeze(1)
 
 
 def edge_functions(x: Tensor, basis: Basis, base: Activation | None) -> Tensor:

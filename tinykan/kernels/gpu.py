@@ -1,17 +1,15 @@
 """Local-support spline layers and dense layers on GPUs: forward pass and gradients.
 
-In the spline layer, each work-item owns what it computes, so that there are no atomics and repeated
-runs give the same bits:
+A spline layer takes three kernels in a step, and a fourth that adds up (gpu_weights.py):
 
-    the functions' values            an item for each input and sample
     the layer                        an item for each sample and 4 outputs, a loop over the inputs
-    the gradient to the values       an item for each input and sample, a loop over the outputs
+    the gradient to the inputs       the same, with slopes; a group's items then add up their parts
     the gradient to the weights      an item for each slice of the batch, input and 4 outputs, a
-                                     loop over the slice's samples; the slices' sums are added up
+                                     loop over the slice's samples
 
-The gradient from the functions' values to the inputs is an ordinary tensor operation.
-Values are stored by input, function and sample: neighboring items, which read neighboring samples,
-then read neighboring addresses.
+Each evaluates the functions anew, once in a work-group, in memory that its items share: that costs
+less than to store them in one kernel and to load them in another. An item owns what it stores, and
+sums have a fixed order, so that there are no atomics and repeated runs give the same bits.
 """
 
 from __future__ import annotations
@@ -23,7 +21,9 @@ from tinygrad.uop.ops import AxisType, KernelInfo, UOp
 
 from tinykan.activations import Activation
 from tinykan.basis import BSpline
+from tinykan.kernels.gpu_weights import weight_gradients
 from tinykan.kernels.launch import (
+    GROUP,
     empty,
     lane_range,
     lanes_for,
@@ -32,62 +32,70 @@ from tinykan.kernels.launch import (
     no_second_derivative,
     pad_columns,
     padded_size,
+    shared,
+    store_if,
     summed,
     vector_length,
-    work_items,
+    when_all_have,
+    work_group,
 )
-from tinykan.kernels.local_support import find_interval, local_functions, weight_rows
+from tinykan.kernels.local_support import Functions, find_interval, local_functions, weight_rows
 
 LANES = 4  # outputs of one item: the longest vector that every GPU loads at once
-STEP = 32  # samples by which a slice grows, so that groups are full
+PARTS = 16  # of the outputs, at most, that a group computes
+TOGETHER = 32  # samples, at most, of a group
+INPUTS = 8  # whose functions a group evaluates at once, at least
 TILE = 16  # rows and columns of a dense layer's weights that its product takes together
 SLICE = 64  # samples, at least, of a slice of a dense layer's batch
 SPREAD = 2**20  # weights and slices of a dense layer that keep a GPU busy
-SUMS = 2**24  # numbers that the slices' sums may take, if they are more than one slice's
 
 
 def spline_layer(
     x: Tensor,
     basis: BSpline,
     base: Activation | None,
-    weights: Sequence[Tensor],
+    coefficients: Tensor,
+    scale: Tensor | None,
+    base_weight: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    """`[batch, in]` to `[batch, out]`: the arguments are those of `spline.spline_layer`."""
-    batch, out = x.shape[0], weights[0].shape[2]
-    lanes = lanes_for(out, LANES)
-    weights = [pad_columns(w, lanes) for w in weights]
-    slices, length = _slices(batch, *weights[0].shape)
-    samples, inputs, values = slices * length, x.shape[1], basis.order + 1 + (base is not None)
+    """`[batch, in]` to `[batch, out]`: the arguments are those of `kernels.layer_output`."""
+    batch, out = x.shape[0], coefficients.shape[2]
+    lanes, functions = lanes_for(out, LANES), Functions(basis, base)
+    coefficients = pad_columns(coefficients, lanes)
+    biases = [] if bias is None else [pad_columns(bias, lanes)]
+    weights = [] if base_weight is None else [pad_columns(base_weight, lanes)]
     knots = [] if basis.knots is None else [basis.knots_like(x)]
-
-    def to_inputs(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
-        dx = (Tensor(upstream)[:, 1:] * slopes).sum(1).transpose()
-        return (None, None, dx.uop, *(None for _ in knots))
-
-    features, slopes = empty((inputs, 1 + values, samples), x).custom_kernel(
-        empty((inputs, values, samples), x),
-        x.pad(((0, samples - batch), (0, 0))),
-        *knots,
-        fxn=lambda *arguments: _features(*arguments, basis=basis, base=base),
-        grad_fxn=to_inputs,
-    )[:2]
+    scaling: list[Tensor] = []
+    if scale is None:
+        weights.insert(0, coefficients)
+    else:
+        scaling = [coefficients, pad_columns(scale, lanes)]
+        weights.insert(0, (scaling[0] * scaling[1].unsqueeze(1)).contiguous())
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
-        dy = Tensor(upstream).contiguous()
-        to_values = empty((inputs, values, samples), x)
-        once = {"grad_fxn": no_second_derivative}
-        to_values = to_values.custom_kernel(dy, *weights, features, fxn=_value_gradient, **once)[0]
-        sums = [empty((slices * inputs, *w.shape[1:]), x) for w in weights]
-        sums = sums[0].custom_kernel(*sums[1:], features, dy, fxn=_weight_gradient, **once)
-        to_weights = [
-            s.reshape(slices, *w.shape).sum(0).uop for s, w in zip(sums, weights, strict=False)
-        ]
-        return (None, to_values.pad(((0, 0), (1, 0), (0, 0))).uop, *to_weights)
+        x, dy = Tensor(call.src[2]), Tensor(upstream).contiguous()
+        dx = empty(x.shape, x).custom_kernel(
+            *(x, dy, *knots, *weights),
+            fxn=lambda *arguments: _input_gradient(*arguments, functions=functions),
+            grad_fxn=no_second_derivative,
+        )[0]
+        shapes = [t.shape for t in (*weights, *biases)]
+        found = weight_gradients(x, dy, knots, functions, scaling, shapes, bool(biases))
+        to_weights: list[UOp | None] = [t.uop for t in found]
+        if scaling:  # the gradients to the coefficients and their scale, not to their product
+            to_weights = [None, *to_weights[2:], *to_weights[:2]]
+        return (None, dx.uop, *(None for _ in knots), *to_weights)
 
-    y = empty((samples, weights[0].shape[2]), x)
-    y = y.custom_kernel(features, *weights, fxn=_forward, grad_fxn=gradient)[0][:batch, :out]
-    return y if bias is None else y + bias
+    # The kernel has no use for the last arguments, but they are what gradients go to.
+    y = empty((batch, padded_size(out, lanes)), x).custom_kernel(
+        *(x, *knots, *weights, *biases, *scaling),
+        fxn=lambda y, *arguments: _forward(
+            y, *arguments[: len(arguments) - len(scaling)], functions=functions, biased=bool(biases)
+        ),
+        grad_fxn=gradient,
+    )[0]
+    return y[:, :out]
 
 
 def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -106,100 +114,100 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     return y.contiguous_backward()[:, :m]
 
 
-def _slices(batch: int, inputs: int, functions: int, out: int) -> tuple[int, int]:
-    """How many slices of how many samples: each slice's sums are cleared and added up, which must
-    cost less than taking them, so that a slice has a sample for each function or more."""
-    if batch < STEP:
-        return 1, batch
-    wanted = min(batch // max(functions, 2 * STEP), SUMS // (inputs * functions * out))
-    wanted = 1 << max(wanted, 1).bit_length() - 1  # a power of two, as batches mostly are
-    length = -(-batch // (wanted * STEP)) * STEP
-    return -(-batch // length), length
+class _Group:
+    """A work-group that computes some samples and parts of the outputs: the indices of an item, and
+    the functions of an input that its items share."""
+
+    def __init__(self, x: UOp, knots: Sequence[UOp], functions: Functions, out: int) -> None:
+        self.x, self.knots, self.functions = x, knots, functions
+        self.batch, self.inputs = x.shape
+        self.lanes = vector_length(out, LANES)
+        self.parts = largest_divisor(out // self.lanes, PARTS)
+        self.together = min(TOGETHER, GROUP // self.parts)
+        self.block, self.item = work_group(self.batch, self.together, 1)
+        self.sample = self.block * self.together + self.item
+        self.stretch, self.part = work_group(out // self.lanes, self.parts, 0)
+        self.chunk = padded_size(INPUTS, self.parts)
+        self.chunks = -(-self.inputs // self.chunk)
+
+    def input(self, chunk: UOp | int, k: UOp | int) -> UOp:
+        """The number of the `k`th input of a chunk, which may be beyond the last."""
+        return self.part.const_like(0) + chunk * self.chunk + k
+
+    def evaluated(self, chunk: UOp | int, number: int, slopes: bool) -> UOp:
+        """The functions of a chunk's inputs, or their slopes, `[together, chunk, rows]`; 0 beyond
+        the last input. Rows are whole vectors, which compilers then load."""
+        memory = shared((self.together, self.chunk, padded_size(self.functions.rows, 4)), 0)
+        b = self.sample.minimum(self.batch - 1)
+        if isinstance(chunk, UOp):  # what the last pass of the loop left is still read
+            memory = when_all_have(memory, self.x[b, chunk * self.chunk].load())
+        turn, turns = loop_over(self.chunk // self.parts, number)
+        k = turn * self.parts + self.part
+        i = self.input(chunk, k)
+        inside, i = i < self.inputs, i.minimum(self.inputs - 1)
+        at = self.x[b, i].load()
+        basis = self.functions.basis
+        found = [value for row in self.knots for value in find_interval(at, basis, row, i)]
+        values, derivatives = local_functions(at, basis, self.functions.base, found)
+        kept = [values[0], *derivatives] if slopes else values
+        stored = [
+            memory[self.item, k, r].store(inside.where(value, 0.0)) for r, value in enumerate(kept)
+        ]
+        return when_all_have(memory, UOp.group(*stored).end(*turns))
 
 
-def _features(
-    features: UOp, slopes: UOp, x: UOp, *knots: UOp, basis: BSpline, base: Activation | None
+def _forward(y: UOp, x: UOp, *others: UOp, functions: Functions, biased: bool) -> UOp:
+    """The layer, from the inputs, given knots, the weights of splines and of the base, and the
+    bias."""
+    count = functions.basis.knots is not None
+    knots, weights = others[:count], others[count:]
+    group = _Group(x, knots, functions, y.shape[1])
+    lane = lane_range(group.lanes, 10)
+    o = (group.stretch * group.parts + group.part) * group.lanes + lane
+    chunk, chunks = loop_over(group.chunks, 11)
+    memory = group.evaluated(chunk, 12, slopes=False)
+    k, terms = loop_over(group.chunk, 13)
+    i = group.input(chunk, k).minimum(group.inputs - 1)
+    first, *values = (memory[group.item, k, r].load() for r in range(functions.rows))
+    used = weight_rows(first, weights[: len(weights) - biased], functions.rows, i, o)
+    products = [value * weight for value, weight in zip(values, used, strict=True)]
+    value = summed(summed(sum(products[1:], products[0]), terms), chunks)
+    value = value + weights[-1][o] if biased else value
+    stored = store_if(y, (group.sample, o), group.sample < group.batch, value)
+    stored = stored.end(lane, group.part, group.stretch, group.item, group.block)
+    return stored.sink(arg=KernelInfo(name="spline_forward", opts_to_apply=()))
+
+
+def _input_gradient(
+    gradient: UOp, x: UOp, upstream: UOp, *others: UOp, functions: Functions
 ) -> UOp:
-    """What `_forward` needs, and the derivatives `[in, values, batch]` of all but the first row;
-    from the inputs, and given knots."""
-    inputs, _, batch = features.shape
-    (i, b), ranges = work_items(inputs, batch)
-    at = x[b, i]
-    found = [value for row in knots for value in find_interval(at, basis, row, i)]
-    values, derivatives = local_functions(at, basis, base, found)
-    stored = [features[i, r, b].store(value) for r, value in enumerate(values)]
-    stored += [slopes[i, r, b].store(value) for r, value in enumerate(derivatives)]
-    return _kernel("spline_features", UOp.group(*stored), ranges)
-
-
-def _forward(y: UOp, features: UOp, *weights: UOp) -> UOp:
-    """The layer `[batch, out]` but for its bias, from the weights and the features
-    `[in, 1 + values, batch]`: the number of the first function, the functions' values, the base
-    function."""
-    (inputs, rows, batch), out = features.shape, y.shape[1]
-    lanes = vector_length(out, LANES)
-    (b, part), ranges = work_items(batch, out // lanes)
-    lane = lane_range(lanes, 10)
-    i, terms = loop_over(inputs, 11)
-    o = part * lanes + lane
-    used = weight_rows(features[i, 0, b], weights, rows, i, o)
-    products = [features[i, r, b] * w for r, w in enumerate(used, start=1)]
-    value = summed(sum(products[1:], products[0]), terms)
-    return _kernel("spline_forward", y[b, o].store(value).end(lane), ranges)
-
-
-def _value_gradient(gradient: UOp, upstream: UOp, *others: UOp) -> UOp:
-    """The gradient to the functions' values `[in, values, batch]`, from that to y, the weights and
-    the features; these come last, as on a single interval they are not used: an unused argument
-    before others makes tinygrad 0.13 mix those up."""
-    *weights, features = others
-    (inputs, rows, batch), out = features.shape, upstream.shape[1]
-    lanes = vector_length(out, LANES)
-    (i, b), ranges = work_items(inputs, batch)
-    part, parts = loop_over(out // lanes, 10)
-    lane, inside = loop_over(lanes, 11, AxisType.UNROLL)
-    o = part * lanes + lane
-    used = weight_rows(features[i, 0, b], weights, rows, i, o)
-    sums = [summed(w * upstream[b, o], parts + inside) for w in used]
-    stored = UOp.group(*[gradient[i, r, b].store(s) for r, s in enumerate(sums)])
-    return _kernel("spline_value_gradient", stored, ranges)
-
-
-def _weight_gradient(*arguments: UOp) -> UOp:
-    """Each slice's sums `[slices in, n_functions, out]` and, for base weights, `[slices in, out]`,
-    from the features and the gradient to y."""
-    *sums, features, upstream = arguments
-    (rows_of_sums, functions, out), (inputs, rows, batch) = sums[0].shape, features.shape
-    lanes, slices = vector_length(out, LANES), rows_of_sums // inputs
-    (piece, i, part), ranges = work_items(slices, inputs, out // lanes)
-    own = piece * inputs + i
-    n, lane = UOp.range(functions, 10), lane_range(lanes, 11)
-    cleared = [sums[0][own, n, part * lanes + lane].store(0.0).end(lane, n)]
-    lane = lane_range(lanes, 12)
-    cleared += [s[own, part * lanes + lane].store(0.0).end(lane) for s in sums[1:]]
-    sums = [s.after(c) for s, c in zip(sums, cleared, strict=True)]
-    sample, lane = UOp.range(batch // slices, 13), lane_range(lanes, 14)
-    b, o = piece * (batch // slices) + sample, part * lanes + lane
-    feature = [features[i, r, b] for r in range(rows)]
-    stored = _added_to_rows(sums, (sample,), feature, upstream[b, o], own, o).end(lane, sample)
-    return _kernel("spline_weight_gradient", stored, ranges)
-
-
-def _added_to_rows(
-    sums: Sequence[UOp], loops: tuple[UOp, ...], feature: list[UOp], upstream: UOp, i: UOp, o: UOp
-) -> UOp:
-    """One sample's part of the gradient to the weights, stored: its features of input `i` times the
-    gradient to y, added to the rows that `weight_rows` gives of `sums`, once in each pass of
-    `loops`."""
-    places = weight_rows(feature[0], sums, len(feature), i, o)
-    present = weight_rows(feature[0], [s.after(*loops) for s in sums], len(feature), i, o)
-    return UOp.group(
-        *(
-            place.store(value.load() + factor * upstream)
-            for place, value, factor in zip(places, present, feature[1:], strict=True)
-        )
-    )
-
-
-def _kernel(name: str, stored: UOp, ranges: list[UOp]) -> UOp:
-    return stored.end(*ranges).sink(arg=KernelInfo(name=name, opts_to_apply=()))
+    """The gradient `[batch, in]`, from the inputs, that to y, given knots and the weights. Each
+    item of a group takes its part of the outputs; their sums for an input are then added up."""
+    count = functions.basis.knots is not None
+    knots, weights = others[:count], others[count:]
+    out = upstream.shape[1]
+    group = _Group(x, knots, functions, out)
+    chunk, chunks = loop_over(group.chunks, 10)
+    memory = group.evaluated(chunk, 11, slopes=True)
+    k, terms = loop_over(group.chunk, 12)
+    i = group.input(chunk, k).minimum(group.inputs - 1)
+    stretch, stretches = loop_over(out // group.lanes // group.parts, 13)
+    lane, lanes = loop_over(group.lanes, 14, AxisType.UNROLL)
+    o = (stretch * group.parts + group.part) * group.lanes + lane
+    first, *slopes = (memory[group.item, k, r].load() for r in range(functions.rows))
+    used = weight_rows(first, weights, functions.rows, i, o)
+    slope = [slope * weight for slope, weight in zip(slopes, used, strict=True)]
+    b = group.sample.minimum(group.batch - 1)
+    value = summed(sum(slope[1:], slope[0]) * upstream[b, o], stretches + lanes)
+    # Rows of one more than a power of two: neighboring items then use different banks of memory.
+    found = shared((group.together, group.chunk, group.parts + 1), 1)
+    found = when_all_have(found, found[group.item, k, group.part].store(value).end(*terms))
+    turn, turns = loop_over(group.chunk // group.parts, 15)
+    k = turn * group.parts + group.part
+    part, parts = loop_over(group.parts, 16)
+    i = group.input(chunk, k)
+    value = summed(found[group.item, k, part].load(), parts)
+    present = (group.sample < group.batch) & (i < group.inputs)
+    stored = store_if(gradient, (group.sample, i), present, value)
+    stored = stored.end(*turns, *chunks, group.part, group.item, group.block)
+    return stored.sink(arg=KernelInfo(name="spline_input_gradient", opts_to_apply=()))

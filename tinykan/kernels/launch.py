@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from tinygrad import Device, Tensor, dtypes
+from tinygrad.dtype import AddrSpace
 from tinygrad.uop.ops import AxisType, Ops, UOp
 
 from tinykan.errors import UserError
@@ -69,11 +70,36 @@ def work_items(*counts: int) -> tuple[list[UOp], list[UOp]]:
     for count in reversed(counts):
         size = largest_divisor(count, free)
         free //= size
-        group = UOp.range(count // size, 5 - len(numbers), AxisType.GLOBAL)
-        item = UOp.range(size, 6 + len(numbers), AxisType.LOCAL)
+        group, item = work_group(count, size, len(numbers))
         numbers.insert(0, group * size + item)
         ranges += [group, item]
     return numbers, ranges
+
+
+def work_group(count: int, size: int, dimension: int) -> tuple[UOp, UOp]:
+    """`count` work-items, or the next more, in groups of `size`: the range of the groups and that
+    of a group's items. Items vary fastest in dimension 0."""
+    group = UOp.range(-(-count // size), 5 - dimension, AxisType.GLOBAL)
+    return group, UOp.range(size, 6 + dimension, AxisType.LOCAL)
+
+
+def shared(shape: tuple[int, ...], number: int) -> UOp:
+    """Memory that the items of a work-group share, of float32: the `number`th of a kernel."""
+    return UOp.placeholder(shape, dtypes.float32, number, AddrSpace.LOCAL)
+
+
+def when_all_have(memory: UOp, done: UOp) -> UOp:
+    """`memory` after all items of the work-group have done `done`."""
+    return memory.after(UOp.barrier(done))
+
+
+def store_if(memory: UOp, place: tuple[UOp, ...], condition: UOp, value: UOp) -> UOp:
+    """`memory[place]` is `value` where `condition` holds, which must come from every item of a
+    work-group that stores. tinygrad drops a condition of one of several indices."""
+    flat = place[0]
+    for size, index in zip(memory.shape[1:], place[1:], strict=True):
+        flat = flat * size + index
+    return memory.base[flat.valid(condition)].store(value)
 
 
 def lane_range(count: int, number: int) -> UOp:
