@@ -211,10 +211,10 @@ class BSpline(Basis):
 
 
 def recursion(x: Tensor, knots: Tensor, order: int) -> Tensor:
-    """All B-splines of `order` on `knots` `[in or 1, n]`, at `x` `[..., in]`."""
+    """All B-splines of `order` on `knots` `[in or 1, n]`, at `x` `[..., in]`, each order realized,
+    or every function would be computed from all that it is made of."""
     x = x.unsqueeze(-1)
-    # Steps are half-open to the right, except that the last interval also holds its right end.
-    # Floats, not booleans: tinygrad 0.13's x86 renderer mixes up byte registers that spill.
+    # Half-open; the last interval holds both ends. Floats: the x86 renderer mixes up booleans.
     at_knot = (x == knots).cast(x.dtype) * (knots < knots[:, -1:]).cast(x.dtype)
     step = (x > knots).cast(x.dtype) + at_knot
     values = step[..., :-1] - step[..., 1:]
@@ -222,7 +222,7 @@ def recursion(x: Tensor, knots: Tensor, order: int) -> Tensor:
     for p in range(1, order + 1):
         rising = (at - knots[:, : -p - 1]) * _reciprocal(knots[:, p:-1] - knots[:, : -p - 1])
         falling = (knots[:, p + 1 :] - at) * _reciprocal(knots[:, p + 1 :] - knots[:, 1:-p])
-        values = rising * values[..., :-1] + falling * values[..., 1:]
+        values = (rising * values[..., :-1] + falling * values[..., 1:]).contiguous()
     return (x != x).where(x, values)
 
 

@@ -26,11 +26,11 @@ def results(layer: KANLayer, x: np.ndarray, upstream: np.ndarray, mode: str) -> 
     return [t.numpy().copy() for t in (y, *gradients)]
 
 
-def assert_paths_agree(layer: KANLayer, x: np.ndarray) -> None:
-    upstream = np.random.default_rng(9).normal(size=(len(x), layer.out_features)).astype(np.float32)
+def assert_paths_agree(layer: KANLayer, x: np.ndarray, tolerance: float = 1e-5) -> None:
+    upstream = np.random.default_rng(9).normal(size=(len(x), layer.out_features)).astype(x.dtype)
     ours, plain = (results(layer, x, upstream, mode) for mode in ("auto", "reference"))
     for a, b in zip(ours, plain, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
 
 
 def assert_no_second_derivative(layer: KANLayer) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 from tinygrad import Tensor
 
-from tests.helpers import DENSE_BASES
+from tests.helpers import DENSE_BASES, float64, needs_float64
 from tests.kernels.helpers import (
     assert_no_second_derivative,
     assert_paths_agree,
@@ -39,6 +39,17 @@ def test_dense_layers_match_the_plain_path(basis, size):
     rng = np.random.default_rng(batch)
     layer = KANLayer(inputs, outputs, basis, base=None, spline_weight=False, rng=rng)
     assert_paths_agree(layer, rng.uniform(-1, 1, (batch, inputs)).astype(np.float32))
+
+
+@needs_dense_kernels
+@needs_float64
+@pytest.mark.parametrize("basis", [Linear(), *DENSE_BASES], ids=repr)
+def test_dense_layers_match_the_plain_path_in_float64(basis):
+    """To the rounding of sums of up to 37 terms in another order."""
+    rng = np.random.default_rng(1)
+    with float64():
+        layer = KANLayer(5, 18, basis, rng=rng)
+    assert_paths_agree(layer, rng.uniform(-1, 1, (37, 5)), tolerance=1e-13)
 
 
 @needs_dense_kernels

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinygrad import Tensor, TinyJit
+from tinygrad import Tensor, TinyJit, dtypes
 
+from tests.helpers import float64, needs_float64
 from tests.kernels.helpers import (
     assert_no_second_derivative,
     assert_paths_agree,
@@ -19,6 +20,7 @@ from tests.kernels.helpers import (
 from tinykan import BSpline, KANLayer
 
 needs_kernels = pytest.mark.skipif(not (threaded or grouped), reason=reason)
+needs_threads = pytest.mark.skipif(not threaded, reason=reason)
 
 
 def splines(grid: str, intervals: int, order: int, inputs: int) -> BSpline:
@@ -63,6 +65,31 @@ def test_values_and_gradients_match_the_plain_path(order, grid, base):
     layer = KANLayer(3, 5, splines(grid, 7, order, 3), base=base, rng=rng)
     x = rng.uniform(-2.5, 2.5, (70, 3)).astype(np.float32)
     assert_paths_agree(layer, with_knots(layer.basis, x))
+
+
+@needs_threads
+@needs_float64
+@pytest.mark.parametrize("grid", ["uniform", "own", "repeated"])
+def test_values_and_gradients_in_float64(grid):
+    """The plain path sums in another order: of some 10 terms in a value, and 70 in a gradient."""
+    rng = np.random.default_rng(3)
+    with float64():
+        layer = KANLayer(3, 5, splines(grid, 7, 3, 3), rng=rng)
+        x = with_knots(layer.basis, rng.uniform(-2.5, 2.5, (70, 3)))
+        assert_paths_agree(layer, x, tolerance=1e-13)
+
+
+@needs_threads
+@needs_float64
+def test_a_last_interval_that_float32_does_not_resolve():
+    """Lines between knots: 1 at the last of them, and halfway to it 0.5, but for a rounding of x
+    relative to the width of the interval, 2^-53 / 1e-9 = 1.1e-7."""
+    with float64():
+        basis = BSpline(2, 1, knots=[-1, -1, 1 - 1e-9, 1, 1])
+        layer = KANLayer(1, 1, basis, base=None, bias=False, spline_weight=False)
+        layer.coefficients = Tensor([[[0.0], [0.0], [1.0]]], dtype=dtypes.float64)
+        y = layer(Tensor(np.array([[1 - 1e-9], [1 - 0.5e-9], [1.0]]))).numpy()
+    np.testing.assert_allclose(y, [[0.0], [0.5], [1.0]], rtol=0, atol=2.5e-7)
 
 
 @needs_kernels

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from tinygrad import Tensor, TinyJit, dtypes
+from tinygrad.dtype import DType
 from tinygrad.nn.state import get_state_dict
 
 from tinykan import device
@@ -39,21 +40,21 @@ class LBFGS:
         self.model, self.inputs = model, x
         self.weights = learnable(model)
         sizes = [int(weight.numel()) for weight in self.weights]
-        self._ends = np.cumsum(sizes).tolist()
-        self._starts = [end - size for end, size in zip(self._ends, sizes, strict=True)]
+        self._ends, self._type = np.cumsum(sizes)[:-1], self.weights[0].numpy().dtype
 
-        def evaluate(flat: Tensor) -> Tensor:
-            Tensor.realize(*self._assigned(flat))
+        def evaluate() -> list[Tensor]:
             value, report = objective(x, y)
-            gradients = [g.flatten() for g in value.gradient(*self.weights)]
-            results = [value.detach().reshape(1), report.flatten(), *gradients]
-            return Tensor.cat(*(r.cast(value.dtype) for r in results)).realize()
+            results = [value.detach(), report, *value.gradient(*self.weights)]
+            # Not in one tensor: to concatenate takes a long time to compile.
+            results = [result.contiguous() for result in results]
+            Tensor.realize(*results)
+            return results
 
         self._evaluate = TinyJit(evaluate)
 
     def report(self) -> list[float]:
         """The objective's report at the current weights."""
-        return self._evaluated(self._flat())[1 : -self._ends[-1]].tolist()
+        return self._evaluated(self._flat())[1].tolist()
 
     def run(self, iterations: int, after: Callable[[list[float]], bool]) -> int:
         """At most `iterations`, after each of which `after(report)` is called; it ends them
@@ -65,14 +66,13 @@ class LBFGS:
 
         def value(z: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal latest
-            results = self._evaluated(preconditioner.to_weights(z))
-            report, gradient = results[1 : -len(z)], preconditioner.gradient(results[-len(z) :])
-            if not np.isfinite(results).all():
+            found = self._evaluated(preconditioner.to_weights(z))
+            if not all(np.isfinite(values).all() for values in found):
                 # Only somewhat worse: a huge value would shorten the step of the search to nothing.
-                return 2 * abs(latest) + 1, np.zeros_like(gradient)
-            latest = float(results[0])
-            reports[z.tobytes()] = report.tolist()
-            return latest, gradient
+                return 2 * abs(latest) + 1, np.zeros_like(z)
+            latest = float(found[0])
+            reports[z.tobytes()] = found[1].tolist()
+            return latest, preconditioner.gradient(found[2])
 
         def iterated(intermediate_result: Any) -> None:  # SciPy looks for this name
             nonlocal done
@@ -101,7 +101,7 @@ class LBFGS:
                     "gtol": 0.0,
                 },
             )
-            Tensor.realize(*self._assigned(self._tensor(preconditioner.to_weights(found.x))))
+            self._set(preconditioner.to_weights(found.x))
             failures = 0 if found.fun < lowest - ROUNDING * abs(found.fun) else failures + 1
             lowest = min(lowest, found.fun)
             if found.status == CALLBACK:
@@ -111,32 +111,35 @@ class LBFGS:
     def _flat(self) -> np.ndarray:
         return np.concatenate([w.numpy().astype(np.float64).ravel() for w in self.weights])
 
-    def _evaluated(self, flat: np.ndarray) -> np.ndarray:
-        """The loss, the report and the gradient, in one vector."""
-        return self._evaluate(self._tensor(flat)).numpy().astype(np.float64)
+    def _evaluated(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The loss, the report and the gradient."""
+        self._set(flat)
+        results = (result.numpy().astype(np.float64) for result in self._evaluate())
+        value, report, *gradients = results
+        return value, report, np.concatenate([gradient.ravel() for gradient in gradients])
 
-    def _tensor(self, flat: np.ndarray) -> Tensor:
-        return Tensor(flat, dtype=self.weights[0].dtype).realize()
-
-    def _assigned(self, flat: Tensor) -> list[Tensor]:
-        """The weights, assigned the values of `flat` but not yet realized."""
-        parts = zip(self.weights, self._starts, self._ends, strict=True)
-        return [weight.assign(flat[a:b].reshape(weight.shape)) for weight, a, b in parts]
+    def _set(self, flat: np.ndarray) -> None:
+        """Copies the parameters into the memory of the weights: `assign` takes a millisecond."""
+        parts = np.split(flat.astype(self._type), self._ends)
+        for weight, values in zip(self.weights, parts, strict=True):
+            memory: Any = weight.uop.base.realized
+            memory.copyin(memoryview(values).cast("B"))
 
 
 @contextmanager
 def float64(model: Network) -> Iterator[None]:
     """A context in which `model` is in float64, if its device supports that; it then returns to its
     own type. A line search compares losses that differ in their last digits."""
-    if not device.has_float64():
-        yield
-        return
     tensors = [t for t in get_state_dict(model).values() if dtypes.is_float(t.dtype)]
     types = [tensor.dtype for tensor in tensors]
-    for tensor in tensors:
-        tensor.replace(tensor.cast(dtypes.float64).contiguous().realize())
+
+    def convert(tensor: Tensor, dtype: DType) -> None:  # by NumPy, which compiles nothing
+        tensor.replace(Tensor(tensor.numpy(), dtype=dtype, device=tensor.device).realize())
+
+    for tensor, dtype in zip(tensors, types, strict=True):
+        convert(tensor, dtypes.float64 if device.has_float64() else dtype)
     try:
         yield
     finally:
         for tensor, dtype in zip(tensors, types, strict=True):
-            tensor.replace(tensor.cast(dtype).contiguous().realize())
+            convert(tensor, dtype)

@@ -59,7 +59,9 @@ class GridMover:
         def evaluate(x: Tensor, y: Tensor) -> list[Tensor]:
             # Copies: a compiled function must not return its own inputs.
             values = objective(x, y)[0].detach(), *model.layer_inputs(x)
-            return [value.clone().realize() for value in values]
+            copies = [value.clone() for value in values]
+            Tensor.realize(*copies)
+            return copies
 
         self._evaluate = evaluate
 

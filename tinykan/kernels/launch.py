@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from tinygrad import Device, Tensor, dtypes
-from tinygrad.dtype import AddrSpace
+from tinygrad.dtype import AddrSpace, DType
 from tinygrad.uop.ops import AxisType, Ops, UOp
 
 from tinykan.errors import UserError
@@ -16,18 +16,18 @@ GROUP = 128  # work-items in a work-group; no device's limit is below 256
 
 
 def runs_on_threads(x: Tensor) -> bool:
-    """Whether the CPU kernels support this tensor: float32, on a threaded device."""
-    return _usable(x, "has_threads")
+    """Whether the CPU kernels support this tensor: float32 or float64, on a threaded device."""
+    return _usable(x, "has_threads", dtypes.float32, dtypes.float64)
 
 
 def runs_on_work_groups(x: Tensor) -> bool:
     """Whether the GPU kernels support this tensor: float32, on a device with work-groups."""
-    return _usable(x, "has_local")
+    return _usable(x, "has_local", dtypes.float32)
 
 
-def _usable(x: Tensor, trait: str) -> bool:
+def _usable(x: Tensor, trait: str, *types: DType) -> bool:
     able = isinstance(x.device, str) and getattr(Device[x.device].renderer, trait)
-    return able and x.dtype == dtypes.float32 and x.numel() > 0
+    return able and x.dtype in types and x.numel() > 0
 
 
 def empty(shape: tuple, like: Tensor) -> Tensor:

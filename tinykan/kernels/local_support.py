@@ -77,7 +77,8 @@ def find_interval(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:
     high = knots[i if own else 0, count - 1]
     # Intervals are half-open to the right, but the last one holds its end: that is searched for as
     # a number just below it.
-    below = (x < high).where(x, high - (high.abs() * 2**-23).maximum(1e-37))
+    digits = 52 if x.dtype == dtypes.float64 else 23
+    below = (x < high).where(x, high - (high.abs() * 2**-digits).maximum(1e-37))
     passed = x.const_like(0).cast(dtypes.int32)
     for bit in reversed(range(count.bit_length())):
         step = 2**bit

@@ -66,7 +66,7 @@ def spline_layer(
     functions, columns = Functions(basis, base), padded_size(out, lanes)
     blocks, chunk = _blocks(batch, basis.n_functions)
     samples, threads = blocks * chunk, threads_for(blocks)
-    cached = CACHE // (4 * basis.n_functions * columns)
+    cached = CACHE // (x.dtype.itemsize * basis.n_functions * columns)
     width = largest_divisor(inputs, max(1, min(TOGETHER, cached)))
     scratch = empty((threads, width, functions.rows, chunk), x)
     # What is looked up on given knots is kept for the gradients.
