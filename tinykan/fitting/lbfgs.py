@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from tinygrad import Tensor, TinyJit, dtypes
+from tinygrad import Device, Tensor, TinyJit, dtypes
 from tinygrad.nn.state import get_state_dict
 
-from tinykan import device
 from tinykan.errors import need
 from tinykan.fitting.preconditioner import GaussNewtonPreconditioner
 from tinykan.networks import Network
@@ -124,11 +123,16 @@ class LBFGS:
         return [weight.assign(flat[a:b].reshape(weight.shape)) for weight, a, b in parts]
 
 
+def has_float64() -> bool:
+    """Whether the device in use computes in float64."""
+    return Device.DEFAULT.split(":")[0] not in ("METAL", "WEBGPU", "QCOM")
+
+
 @contextmanager
 def float64(model: Network) -> Iterator[None]:
     """A context in which `model` is in float64, if its device supports that; it then returns to its
     own type. A line search compares losses that differ in their last digits."""
-    if not device.has_float64():
+    if not has_float64():
         yield
         return
     tensors = [t for t in get_state_dict(model).values() if dtypes.is_float(t.dtype)]
