@@ -73,7 +73,8 @@ class Network:
             nodes = layer(values[-1])
             # Realized, or the next layer's product would activate each node once for every output.
             function, linear = ACTIVATIONS[self.activation], self.activation == "identity"
-            nodes = nodes.contiguous() if linear else activated(nodes, function)
+            kernels = getattr(layer, "kernels", "auto")
+            nodes = nodes.contiguous() if linear else activated(nodes, function, kernels)
             values.append(NORMS[self.norm](nodes).contiguous() if self.norm else nodes)
         return values
 

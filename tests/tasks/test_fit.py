@@ -187,9 +187,13 @@ def test_a_loss_of_three_arguments_sees_the_model_the_inputs_and_the_targets():
 
 
 @pytest.mark.long
-def test_the_loss_may_be_the_residual_of_an_equation():
+@pytest.mark.parametrize(
+    "model",
+    [KAN([1, 6, 1], BSpline(6, domain=(-2.5, 2.5)), seed=0), MLP([1, 8, 1], seed=0)],
+    ids=["KAN", "MLP"],
+)
+def test_the_loss_may_be_the_residual_of_an_equation(model):
     """u' = -2 x u with u(0) = 1 is solved by exp(-x^2), without a single value of it."""
-    model = KAN([1, 6, 1], BSpline(6, domain=(-2.5, 2.5)), seed=0)
     for layer in model.layers:
         layer.kernels = "reference"
     x = np.linspace(0, 2, 64)[:, None]
@@ -201,8 +205,8 @@ def test_the_loss_may_be_the_residual_of_an_equation():
         return (slope + 2 * x * u).square().mean() + start.square().mean()
 
     fit(model, batches(x, 0 * x), steps=600, loss=residual, progress=False)
-    # The residual falls to about 1e-4, and with it the error to 3e-3; untrained it is 1.
-    assert np.abs(Predictor(model)(x) - np.exp(-(x**2))).max() < 0.02
+    # The residual falls below 1e-3, and the error to about its root; untrained it is 1.
+    assert np.abs(Predictor(model)(x) - np.exp(-(x**2))).max() < 0.05
 
 
 def test_labels_stay_labels_under_lbfgs():
