@@ -15,7 +15,8 @@ from scipy.interpolate import BSpline as SciPyBSpline
 from tinygrad import Tensor, dtypes
 
 import tinykan  # selects the device before any tensor is made
-from tinykan import BSpline, KANLayer, device
+from tinykan import BSpline, KANLayer
+from tinykan.fitting.lbfgs import has_float64
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +29,7 @@ DENSE_BASES = [
     tinykan.Wavelet(2),
 ]
 
-needs_float64 = pytest.mark.skipif(not device.has_float64(), reason="the device has no float64")
+needs_float64 = pytest.mark.skipif(not has_float64(), reason="the device has no float64")
 
 
 def double(values: object) -> Tensor:

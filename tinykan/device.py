@@ -59,11 +59,6 @@ def describe() -> dict[str, str]:
     return {"device": Device.DEFAULT, "renderer": renderer, "machine": platform.machine()}
 
 
-def has_float64() -> bool:
-    """Whether the device in use computes in float64."""
-    return describe()["device"] not in ("METAL", "WEBGPU", "QCOM")
-
-
 def _automatic() -> Iterator[str]:
     yield from (name for name in ACCELERATORS if may_be_present(name))
     yield from _expand("CPU")

@@ -68,18 +68,21 @@ class Adam:
             gradients = [g * (self.clip / length.maximum(self.clip)) for g in gradients]
         rate = self.table[self.step].flatten().contiguous().to(self.parameters[0].device)
         Tensor.realize(*others, rate, *gradients)
+        Tensor.realize(self.step.assign(self.step + 1), *self._updated(gradients, rate))
+
+    def _updated(self, gradients: list[Tensor], rate: Tensor) -> list[Tensor]:
+        """The parameters and the moments after a step at a `rate`, a row of the table."""
         for p in self.parameters if self.decay else []:
             p.assign(p.detach() * (1 - self.decay * rate[2]).cast(p.dtype)).realize()
         every = list(zip(self.parameters, self.m, self.v, gradients, strict=True))
         fast = [update for update in every if adam_kernels.supports(update[0])]
-        updated = [self.step.assign(self.step + 1)]
-        updated += adam_kernels.adam_step(fast, rate, self.b1, self.b2)
+        updated = adam_kernels.adam_step(fast, rate, self.b1, self.b2)
         for p, m, v, g in (u for u in every if not adam_kernels.supports(u[0])):
             m.assign(self.b1 * m + (1 - self.b1) * g)
             v.assign(self.b2 * v + (1 - self.b2) * g * g)
             p.assign(p.detach() - (rate[0] * m / (v.sqrt() + rate[1])).cast(p.dtype))
             updated += [p, m, v]
-        Tensor.realize(*updated)
+        return updated
 
     @property
     def _changing(self) -> dict[str, Tensor]:

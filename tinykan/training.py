@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import sys
 import time
@@ -21,13 +22,12 @@ from tinykan.optim import Adam, Schedule, learning_rates
 from tinykan.tensors import learnable, overwrite
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]  # of predictions and targets, or of the model, inputs and targets
 Penalty = Callable[[list[Tensor]], Tensor]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Factory = Callable[[list[Tensor]], Any]  # of a tinygrad.nn.optim.Optimizer, for parameters
 EXPLODED = 1e3  # times the first loss and the targets' variance: no run that gets there comes back
 OUTSIDE_SAMPLES = 512  # of a batch, from which the share of inputs outside the grid is taken
-OUTSIDE_LIMIT = 0.05  # the share of the first layer's above which the user should know,
-HIDDEN_LIMIT = 0.5  # and of other layers': with a fifth outside, grids that move gain nothing
 
 
 class DivergenceError(UserError):
@@ -70,16 +70,26 @@ def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().mean()
 
 
+def sees_model(loss: Loss) -> bool:
+    """Whether `loss` takes three arguments (without defaults): the model, inputs and targets."""
+    if not callable(loss):
+        raise UserError(f"loss {loss!r}: a function of predictions and targets is needed")
+    parameters = inspect.signature(loss).parameters.values()
+    return sum(p.default is p.empty and p.kind < p.VAR_POSITIONAL for p in parameters) == 3
+
+
 def objective_of(
     model: Network, loss: Loss = mean_squared_error, penalty: Penalty | None = None
 ) -> Objective:
     """The loss plus the penalty, and a report `[1 + layers]` of the loss alone and of each layer's
     share of inputs outside its grid, as a function of the model's inputs and targets."""
 
+    whole = sees_model(loss)
+
     def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         inputs = model.layer_inputs(x)
         prediction = model.layers[-1](inputs[-1])
-        value = loss(prediction, targets_for(prediction, y))
+        value = loss(model, x, y) if whole else loss(prediction, targets_for(prediction, y))
         # From all over the batch: data may be sorted. Split over devices it cannot be thinned.
         every = 1 if isinstance(x.device, tuple) else max(1, len(x) // OUTSIDE_SAMPLES)
         pairs = zip(model.layers, inputs, strict=True)
@@ -113,18 +123,25 @@ class Training:
 
     `sample(step)` gives inputs and targets for the step number `[1]`; it, the model, the loss, the
     gradients and the update are compiled into one step; a sampler that draws by other means, as
-    with NumPy, is called before each step instead. The rate is `learning_rate`, after `warmup`
-    steps by a `schedule` (tinykan.optim). A step shrinks parameters by the rate times
-    `weight_decay`, and gradients whose norm in all is above `clip` to that norm. L-BFGS has one
-    sample, the last, at every iteration, and float64 where the device has it; it ends early if it
-    finds no lower loss. `grid_updates` times (default: 0 under Adam, 5 under L-BFGS) in the first
-    half of the steps, and again of the iterations, grids that their inputs have left move
-    (tinykan.fitting.GridMover).
+    with NumPy, is called before each step instead. The rate is `learning_rate` (default: 0.01),
+    after `warmup` steps by a `schedule` (tinykan.optim). A step shrinks parameters by the rate
+    times `weight_decay`, and gradients whose norm in all is above `clip` to that norm.
 
-    `penalty`, of the inputs of every layer and the output `[n, features]`, is added to the loss
-    that is minimized, not to the one that is reported. Every `log_every` steps (by default about
-    100 times in all) the loss is read back and recorded in `history`; what the caller does with a
-    logged step is not counted in the seconds. `progress` shows a bar on terminals and in notebooks.
+    `optimizer` takes the parameters and returns an optimizer of tinygrad's, which replaces Adam:
+    `tinygrad.nn.optim.Muon` with `learning_rate`, or with options and a rate of its own
+    `lambda parameters: Muon(parameters, lr=0.02)` (tinykan.fitting.adapted).
+
+    L-BFGS has one sample, the last, at every iteration, and float64 where the device has it; it
+    ends early if it finds no lower loss. `grid_updates` times (default: 0 under Adam, 5 under
+    L-BFGS) in the first half of the steps, and again of the iterations, grids that their inputs
+    have left move (tinykan.fitting.GridMover), to uniform knots (`grid_eps` 1) or quantiles (0).
+
+    `loss` is a function of predictions and targets, or, if it takes three arguments, of the model,
+    the inputs and the targets. `penalty`, of the inputs of every layer and the output
+    `[n, features]`, is added to the loss that is minimized, not to the one that is reported. Every
+    `log_every` steps (by default about 100 times in all) the loss is read back and recorded in
+    `history`; what the caller does with a logged step is not counted in the seconds. `progress`
+    shows a bar on terminals and in notebooks.
 
     `state()`, after a step of Adam, is what `resume` takes: with a model that has the weights of
     that step, the training continues with the same bits. L-BFGS is repeated from its beginning.
@@ -136,9 +153,10 @@ class Training:
     """
 
     def __init__(
-        self, model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
-        schedule: str | Schedule = "cosine", warmup: int = 0, weight_decay: float = 0.0,
-        clip: float | None = None, lbfgs: int = 0, grid_updates: int | None = None,
+        self, model: Network, sample: Sampler, *, steps: int = 1000,
+        learning_rate: float | None = None, schedule: str | Schedule = "cosine", warmup: int = 0,
+        weight_decay: float = 0.0, clip: float | None = None, optimizer: Factory | None = None,
+        lbfgs: int = 0, grid_updates: int | None = None, grid_eps: float = 1.0,
         loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
         log_every: int | None = None, progress: bool = True, resume: State | None = None,
     ) -> None:  # fmt: skip
@@ -148,8 +166,10 @@ class Training:
         self.total = steps + lbfgs
         self.log_every = max(1, self.total // 100) if log_every is None else log_every
         check_integer("log_every", self.log_every, 1)
-        if not callable(loss):
-            raise UserError(f"loss {loss!r}: a function of predictions and targets is needed")
+        if grid_eps != 1:
+            from tinykan.fitting.grids import check_grid_eps
+
+            check_grid_eps(grid_eps)
         if lbfgs:
             import tinykan.fitting.full_batch  # noqa: F401  (without SciPy, an error before any work)
         weights = learnable(model)
@@ -157,10 +177,16 @@ class Training:
             raise UserError("L-BFGS and grid updates run on one device, not on several")
         Tensor.realize(*weights)
         self.model, self.sample, self.steps, self.lbfgs = model, sample, steps, lbfgs
-        self.grid_updates, self.halvings, self.done = grid_updates, halvings, 0
+        self.grid_updates, self.grid_eps, self.halvings = grid_updates, grid_eps, halvings
         self.objective = objective_of(model, loss, penalty)
-        rates = learning_rates(learning_rate, steps, schedule, warmup)
-        self.adam = Adam(weights, rates, decay=weight_decay, clip=clip)
+        rate = 1e-2 if learning_rate is None else learning_rate
+        rates = learning_rates(rate, steps, schedule, warmup)
+        make: Callable[..., Adam] = Adam
+        if optimizer:
+            from tinykan.fitting.optimizers import adapted  # a wing, which only this option needs
+
+            make = adapted(optimizer, rate, learning_rate)
+        self.adam = make(weights, rates, decay=weight_decay, clip=clip)
         self.moves: list[int] = []
         self.move_grids: Any = None
         if grid_updates:
@@ -168,7 +194,7 @@ class Training:
 
             self.moves, self.move_grids = grid_moves(self, steps, grid_updates, self.adam)
         variance = self.points(0)[1].numpy().astype(np.float64).var(axis=0).max()
-        self.history, self.guard = History(), DivergenceGuard(model, float(variance))
+        self.done, self.history, self.guard = 0, History(), DivergenceGuard(model, float(variance))
         if resume:
             arrays, record = resume
             self.adam.restore(arrays)
@@ -261,13 +287,10 @@ class Training:
     def _show(self, number: int, loss: float) -> None:
         self.bar.set_description(f"loss {loss:.6f}")
         self.bar.update(number - self.bar.n)
-        for layer, share in enumerate(self.history.outside, 1):
-            if share > (OUTSIDE_LIMIT if layer == 1 else HIDDEN_LIMIT) and not self.warned:
-                self.warned = True
-                where = f"{share:.0%} of the inputs of layer {layer} are outside its grid"
-                moves = "" if self.grid_updates else "let grids move (grid_updates=5), "
-                scale = "scale them (tinykan.Standardized)" if layer == 1 else "normalize them"
-                warn(f"{where}, where splines end; {moves}{scale} or widen the domain")
+        if not self.warned and any(self.history.outside):
+            from tinykan.fitting.moving_grids import warn_of_inputs_outside
+
+            self.warned = warn_of_inputs_outside(self.history.outside, bool(self.grid_updates))
 
 
 class DivergenceGuard:

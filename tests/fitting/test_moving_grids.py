@@ -42,6 +42,20 @@ def test_grids_follow_their_inputs_in_training():
     assert losses[4] < 0.02 < 0.3 < losses[0]
 
 
+@pytest.mark.parametrize("grid_eps", [1.0, 0.0, 0.5])
+def test_grids_move_to_uniform_knots_or_to_quantiles(grid_eps):
+    """As NumPy has them: PyKAN's grid_eps is the weight of the uniform knots in a mean of both."""
+    x = 4 * RNG.uniform(0, 1, (400, 1)) ** 3
+    model = KAN([1, 1], BSpline(4), seed=0)
+    fit(model, batches(x, x), steps=2, grid_updates=1, grid_eps=grid_eps, progress=False)
+    knots = model.layers[0].basis.knots.numpy()[0, 3:8]
+    low, high = x.min() - 0.01 * np.ptp(x), x.max() + 0.01 * np.ptp(x)
+    quantiles = np.array([low, *np.quantile(x, [0.25, 0.5, 0.75]), high])
+    expected = grid_eps * np.linspace(low, high, 5) + (1 - grid_eps) * quantiles
+    # Between two of 400 samples, a quantile may lie anywhere.
+    np.testing.assert_allclose(knots, expected, atol=0.05)
+
+
 def test_a_run_with_moving_grids_resumes_with_the_same_bits():
     sample = batches(*far(RNG.uniform(-1, 1, (128, 1))), 32)
     options = {"steps": 24, "grid_updates": 4, "log_every": 6}

@@ -153,6 +153,7 @@ def test_classes_have_accuracy():
         ({"validation": (HELD[0], np.c_[HELD[1], HELD[1]])}, r"targets of shape \(40, 2\)"),
         ({"stop_at": 0.0}, "stop_at 0.0 must be a positive number"),
         ({"clip": 0.0}, "clip 0.0 above 0"),
+        ({"grid_eps": 1.5}, "grid_eps 1.5 must lie between 0, adaptive, and 1, uniform"),
         ({"weight_decay": -1.0}, "weight decay -1.0 must be 0 or more"),
     ],
 )
@@ -162,6 +163,65 @@ def test_what_cannot_be_is_one_line_before_any_step(options, message):
         fit(network, batches(*TRAIN), steps=1, progress=False, **options)
     assert "\n" not in str(error.value)
     np.testing.assert_array_equal(Predictor(network)(X), Predictor(model())(X))
+
+
+def test_a_loss_of_three_arguments_sees_the_model_the_inputs_and_the_targets():
+    """The mean squared error written so is the same, in training, validation and L-BFGS."""
+
+    def squared(network, x, y, power=2):
+        return ((network(x) - y) ** power).mean()
+
+    networks = [MLP([2, 4, 1]), MLP([2, 4, 1])]
+    histories = [
+        fit(
+            network, batches(*TRAIN, 16), steps=6, lbfgs=3, validation=HELD, metrics=["mse"],
+            log_every=1, progress=False, **options,
+        )
+        for network, options in zip(networks, ({}, {"loss": squared}), strict=True)
+    ]  # fmt: skip
+    plain, seen = histories
+    # The same formula in float32, compiled differently.
+    np.testing.assert_allclose(seen.losses, plain.losses, rtol=1e-4)
+    np.testing.assert_allclose(seen.validation, plain.validation, rtol=1e-4)
+    np.testing.assert_allclose(seen.validation, seen.metrics["mse"], rtol=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "model",
+    [KAN([1, 6, 1], BSpline(6, domain=(-2.5, 2.5)), seed=0), MLP([1, 8, 1], seed=0)],
+    ids=["KAN", "MLP"],
+)
+def test_the_loss_may_be_the_residual_of_an_equation(model):
+    """u' = -2 x u with u(0) = 1 is solved by exp(-x^2), without a single value of it."""
+    for layer in model.layers:
+        layer.kernels = "reference"
+    x = np.linspace(0, 2, 64)[:, None]
+
+    def residual(network, x, y):
+        u = network(x)
+        (slope,) = u.sum().gradient(x)
+        start = network(x[:1] * 0) - 1
+        return (slope + 2 * x * u).square().mean() + start.square().mean()
+
+    fit(
+        model, batches(x, 0 * x), steps=600, learning_rate=0.03, loss=residual, progress=False
+    )
+    # The residual falls below 1e-3, and the error to about its root; untrained it is 1.
+    assert np.abs(Predictor(model)(x) - np.exp(-(x**2))).max() < 0.05
+
+
+def test_labels_stay_labels_under_lbfgs():
+    labels = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+    network = MLP([2, 3])
+    history = fit(
+        network, batches(X, labels), steps=0, lbfgs=8, log_every=1, progress=False,
+        loss=lambda logits, target: logits.sparse_categorical_crossentropy(target),
+    )  # fmt: skip
+    outputs = Predictor(network)(X).astype(float)
+    shares = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    assert history.losses[-1] < 0.8 * history.losses[0]
+    assert history.losses[-1] == pytest.approx(reference.log_loss(labels, shares), rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])

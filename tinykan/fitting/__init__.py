@@ -1,5 +1,5 @@
 """Refinement of trained networks: grid updates and grid extension by least squares, full-batch
-L-BFGS with a Gauss-Newton preconditioner, and sparsity penalties.
+L-BFGS with a Gauss-Newton preconditioner, and sparsity penalties; tinygrad's optimizers.
 
 Moving and refining grids calls SciPy, of the `lbfgs` extra, when it refits splines.
 `tinykan.fitting.lbfgs` needs it when it is imported, and is not imported here.
@@ -7,6 +7,11 @@ Moving and refining grids calls SciPy, of the `lbfgs` extra, when it refits spli
 
 from tinykan.fitting.grids import refine, update_grid
 from tinykan.fitting.moving_grids import GridMover, grid_moves, own_knots
+from tinykan.fitting.optimizers import adapted
 from tinykan.fitting.penalties import Regularization
 
-__all__ = ["GridMover", "Regularization", "grid_moves", "own_knots", "refine", "update_grid"]
+# fmt: off
+__all__ = [
+    "GridMover", "Regularization", "adapted", "grid_moves", "own_knots", "refine", "update_grid",
+]
+# fmt: on

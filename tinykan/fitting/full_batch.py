@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 
 from tinykan.fitting.grids import spline_layers
 from tinykan.fitting.lbfgs import LBFGS, float64
@@ -42,7 +42,8 @@ class FullBatch:
         self.training, self.stop, self.stopped, self.moved = training, stop, False, False
         training.start_clock()
         dtype, points = learnable(training.model)[0].dtype, training.points(training.steps)
-        self.batch: list[Tensor] = [t.cast(dtype).contiguous().realize() for t in points]
+        points = [t.cast(dtype) if dtypes.is_float(t.dtype) else t for t in points]  # not labels
+        self.batch: list[Tensor] = [t.contiguous().realize() for t in points]
         self.moves, self.mover = grid_moves(training, training.lbfgs, updates)
         self.optimizer = LBFGS(training.model, training.objective, *self.batch)
         training.guard.check(training.done, self.optimizer.report()[0])

@@ -42,8 +42,7 @@ def knots_from_samples(
     Raises UserError if the samples are not finite, or an option is out of its range.
     """
     samples = _checked_samples(samples)
-    if not 0 <= grid_eps <= 1:
-        raise UserError(f"grid_eps {grid_eps} must lie between 0, adaptive, and 1, uniform")
+    check_grid_eps(grid_eps)
     if not margin >= 0:
         raise UserError(f"margin {margin} must be at least 0")
     ordered = np.sort(samples, axis=0)
@@ -59,6 +58,12 @@ def knots_from_samples(
         1, 2 * MIN_WIDTH * np.abs(low)
     )
     return extended_knots(np.where(narrow, around, grid).T, order)
+
+
+def check_grid_eps(grid_eps: float) -> None:
+    """Raises UserError for a value out of its range."""
+    if not 0 <= grid_eps <= 1:
+        raise UserError(f"grid_eps {grid_eps} must lie between 0, adaptive, and 1, uniform")
 
 
 def extended_knots(grid: np.ndarray, order: int) -> np.ndarray:

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from tinygrad import Tensor, TinyJit, dtypes
+from tinygrad import Device, Tensor, TinyJit, dtypes
 from tinygrad.dtype import DType
 from tinygrad.nn.state import get_state_dict
 
-from tinykan import device
 from tinykan.errors import need
 from tinykan.fitting.preconditioner import GaussNewtonPreconditioner
 from tinykan.networks import Network
@@ -126,18 +125,26 @@ class LBFGS:
             memory.copyin(memoryview(values).cast("B"))
 
 
+def has_float64() -> bool:
+    """Whether the device in use computes in float64."""
+    return Device.DEFAULT.split(":")[0] not in ("METAL", "WEBGPU", "QCOM")
+
+
 @contextmanager
 def float64(model: Network) -> Iterator[None]:
     """A context in which `model` is in float64, if its device supports that; it then returns to its
     own type. A line search compares losses that differ in their last digits."""
+    if not has_float64():
+        yield
+        return
     tensors = [t for t in get_state_dict(model).values() if dtypes.is_float(t.dtype)]
     types = [tensor.dtype for tensor in tensors]
 
     def convert(tensor: Tensor, dtype: DType) -> None:  # by NumPy, which compiles nothing
         tensor.replace(Tensor(tensor.numpy(), dtype=dtype, device=tensor.device).realize())
 
-    for tensor, dtype in zip(tensors, types, strict=True):
-        convert(tensor, dtypes.float64 if device.has_float64() else dtype)
+    for tensor in tensors:
+        convert(tensor, dtypes.float64)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tinygrad import Tensor, TinyJit
 
+from tinykan.errors import warn
 from tinykan.fitting.grids import (
     knot_vectors,
     knots_from_samples,
@@ -33,16 +34,19 @@ FIRST_MARGIN, MARGIN = 0.01, 0.2
 # that with fixed grids, and others' 0.5 to 1.6.
 GRID_UPDATES = 5
 HIGHER = 1.01  # times the loss before: beyond rounding and the noise of a refit
+OUTSIDE_LIMIT = 0.05  # the share of the first layer's inputs above which the user should know,
+HIDDEN_LIMIT = 0.5  # and of other layers': with a fifth outside, grids that move gain nothing
 
 
 class GridMover:
     """Moves the grids of a network in training to its inputs, where these have left them.
 
-    A grid moves if more than LEFT of the samples of an input lie outside: to uniform knots on their
-    range and a margin, with the same number of intervals, the coefficients refitted by least
-    squares. Knots with equally many samples between them (PyKAN's) follow every accident of the
-    samples, and with them a network of 10,000 parameters lost 2 dB on an image, or diverged. A
-    layer goes back if the loss is higher after its move.
+    A grid moves if more than LEFT of the samples of an input lie outside: to knots on their range
+    and a margin, with the same number of intervals, the coefficients refitted by least squares. The
+    knots are uniform for `grid_eps` 1, and have equally many samples between them for 0, as in
+    `knots_from_samples`; these (PyKAN's, with 0.02) follow every accident of the samples, and with
+    them a network of 10,000 parameters lost 2 dB on an image, or diverged. A layer goes back if the
+    loss is higher after its move.
 
     `objective(x, y)` is that of tinykan.training. Moments of `adam` are carried over. Without it,
     grids of hidden layers of which less than USED is in use move too; under Adam, whose steps are
@@ -51,8 +55,10 @@ class GridMover:
     have `own_knots`, updated in place, so that compiled steps go on using them.
     """
 
-    def __init__(self, model: Network, objective: Objective, adam: Adam | None = None) -> None:
-        self.model, self.adam = model, adam
+    def __init__(
+        self, model: Network, objective: Objective, adam: Adam | None = None, grid_eps: float = 1.0
+    ) -> None:
+        self.model, self.adam, self.grid_eps = model, adam, grid_eps
         own_knots(model)
 
         @TinyJit
@@ -107,7 +113,9 @@ class GridMover:
         if index and self.adam is None:
             moves |= np.ptp(samples, axis=0) < USED * (high - low)
         margin = MARGIN if index else FIRST_MARGIN
-        knots = knots_from_samples(samples, basis.intervals, basis.order, grid_eps=1, margin=margin)
+        knots = knots_from_samples(
+            samples, basis.intervals, basis.order, grid_eps=self.grid_eps, margin=margin
+        )
         # A constant input stays on the grid that it was given.
         moves &= np.abs(knots - own).max(axis=1) > MARGIN * (high - low) / basis.intervals
         return np.where(moves[:, None], knots, own) if moves.any() else None
@@ -118,9 +126,10 @@ class GridMover:
         if self.adam is None:
             return
         order, new = splines_of(layer).order, _own(layer).numpy()
-        (index,) = (n for n, p in enumerate(self.adam.parameters) if p is layer.coefficients)
+        places = [n for n, p in enumerate(self.adam.parameters) if p is layer.coefficients]
         factor = np.ptp(new, axis=1) / np.ptp(old, axis=1)
-        for moments, power in ((self.adam.m[index], 1), (self.adam.v[index], 2)):
+        pairs = [(m, 1) for m in self.adam.m], [(v, 2) for v in self.adam.v]
+        for moments, power in [each[n] for each in pairs for n in places if each]:
             values = moments.numpy().copy()
             for i, pair in enumerate(zip(_centers(new, order), _centers(old, order), strict=True)):
                 columns = [np.interp(*pair, column) for column in values[i].T]
@@ -136,7 +145,20 @@ def grid_moves(
     if not count:
         return [], None
     moves = sorted({steps * n // (2 * count) for n in range(count)})
-    return moves, GridMover(training.model, training.objective, adam)
+    return moves, GridMover(training.model, training.objective, adam, training.grid_eps)
+
+
+def warn_of_inputs_outside(shares: list[float], moving: bool) -> bool:
+    """Warns, and returns True, if more inputs of a layer are outside its grid than should be: the
+    first of the `shares`, one for each layer, above its limit. `moving` is whether grids move."""
+    for layer, share in enumerate(shares, 1):
+        if share > (OUTSIDE_LIMIT if layer == 1 else HIDDEN_LIMIT):
+            where = f"{share:.0%} of the inputs of layer {layer} are outside its grid"
+            moves = "" if moving else "let grids move (grid_updates=5), "
+            scale = "scale them (tinykan.Standardized)" if layer == 1 else "normalize them"
+            warn(f"{where}, where splines end; {moves}{scale} or widen the domain")
+            return True
+    return False
 
 
 def own_knots(model: Network) -> None:

@@ -75,9 +75,10 @@ def layer_derivatives(
     return spline_derivatives.spline_layer(jet, Edge(basis, base, pairs), given, bias)
 
 
-def activated(x: Tensor, activation: Activation) -> Tensor:
-    """`activation` of the features `x` `[..., n]`, computed once for whatever reads it."""
-    if not runs_on_threads(x):
+def activated(x: Tensor, activation: Activation, kernels: str = "auto") -> Tensor:
+    """`activation` of the features `x` `[..., n]`, computed once for whatever reads it; with
+    `kernels` "reference", as those of a KANLayer, by plain tensor operations."""
+    if kernels == "reference" or not runs_on_threads(x):
         return activation(x).contiguous()
     return dense.activated(x.reshape(-1, x.shape[-1]), activation).reshape(x.shape)
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
-from tinygrad import helpers
+from tinygrad import Context, Tensor, helpers
 
 FROM_0_14 = tuple(map(int, version("tinygrad").split(".")[:2])) >= (0, 14)
 
@@ -30,6 +30,12 @@ def cpu_threads() -> int:
     """The number of threads of a CPU kernel."""
     setting: Any = getattr(helpers, "NUM_CPU_THREADS" if FROM_0_14 else "CPU_COUNT")
     return setting.value
+
+
+def optimizers_enabled() -> Any:
+    """A context in which tinygrad's optimizers take steps, which they refuse outside of it."""
+    context: Any = Context(TRAINING=1) if FROM_0_14 else getattr(Tensor, "train")()  # noqa: B009
+    return context
 
 
 def llvm_compiler_module() -> Any:

@@ -10,6 +10,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import need
 from tinykan.networks import Network
+from tinykan.tasks.classes import Confusion
 from tinykan.tasks.images import to_pillow
 from tinykan.tasks.target_functions import TargetFunction
 from tinykan.training import History
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes  # noqa: E402  (need says what to do)
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.collections import LineCollection  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import PercentFormatter  # noqa: E402
 
 DATA, FIT, FAINT = "#333333", "#d1495b", "#c8c8c8"
 
@@ -79,6 +81,39 @@ def save_loss(history: History, path: Path, title: str) -> None:
     axis.set(xlabel="step", ylabel="loss (mean squared error of the batch)", title=title)
     axis.grid(True, which="both", color=FAINT, linewidth=0.4)
     _save(figure, path)
+
+
+def confusion_figure(found: Confusion, title: str | None = None) -> Figure:
+    """A confusion matrix as a figure, to be shown or saved: each cell has its count and, as its
+    color and in percent, the share of its row, the rows of its true class; the names on the left
+    have the number of these."""
+    count, longest = len(found.names), max(map(len, found.names))
+    turned = longest > 8  # names under columns, which then would touch one another
+    cell, text = 0.62, 0.09 * longest
+    wide, high = cell * count + text + 1.9, cell * count + 1.2 + (text if turned else 0)
+    figure = Figure(figsize=(max(wide, 4.0), high), layout="constrained")
+    axis, shares = figure.subplots(), np.nan_to_num(found.shares)
+    shown = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(found.counts):
+        if value:
+            share = shares[row, column]
+            exact = f"{share:.0%}" if 0.005 <= share <= 0.995 or share == 1 else f"{share:.1%}"
+            color = "white" if share > 0.5 else DATA
+            axis.text(
+                column, row, f"{value}\n{exact}", ha="center", va="center", fontsize=8, color=color
+            )
+    totals = found.counts.sum(axis=1)
+    rows = [f"{name} ({n})" for name, n in zip(found.names, totals, strict=True)]
+    axis.set_xticks(range(count), found.names, rotation=90 if turned else 0)
+    axis.set_yticks(range(count), rows)
+    axis.set(xlabel="predicted", ylabel="true (rows)")
+    axis.set_title(title or f"accuracy {found.accuracy:.1%}", fontsize=10)
+    axis.tick_params(length=0)
+    bar = figure.colorbar(shown, ax=axis, fraction=0.05)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
+    bar.set_label("share of the true class", fontsize=9)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def save_function_fit(

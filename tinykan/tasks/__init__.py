@@ -1,9 +1,10 @@
 """Tasks: the data that networks are trained on, and their scores. Images, functions of one or two
 variables, and slices of an image, each as a `Task` with a sampler, a target and scores; the
-benchmark tasks by name; image files, tables of numbers, metrics; `fit`, with validation, and
-prediction on NumPy arrays."""
+benchmark tasks by name; image files, tables of numbers, metrics, confusion matrices; `fit`, with
+validation, and prediction on NumPy arrays."""
 
 from tinykan.tasks.benchmarks import BENCHMARKS
+from tinykan.tasks.classes import Confusion, confusion
 from tinykan.tasks.fit import Validation, fit
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
@@ -16,9 +17,9 @@ from tinykan.tasks.task import FunctionTask, ImageTask, Task
 
 # fmt: off
 __all__ = [
-    "BENCHMARKS", "TARGET_FUNCTIONS", "DataTable", "FunctionTask", "ImageError", "ImageTask",
-    "Predictor", "SlicesTask", "Standardized", "TargetFunction", "Task", "Validation", "batches",
-    "fit", "half_moons", "load_image", "pixel_sampler", "read_table", "render", "save_image",
-    "split", "streamed",
+    "BENCHMARKS", "TARGET_FUNCTIONS", "Confusion", "DataTable", "FunctionTask", "ImageError",
+    "ImageTask", "Predictor", "SlicesTask", "Standardized", "TargetFunction", "Task", "Validation",
+    "batches", "confusion", "fit", "half_moons", "load_image", "pixel_sampler", "read_table",
+    "render", "save_image", "split", "streamed",
 ]
 # fmt: on

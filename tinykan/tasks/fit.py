@@ -14,11 +14,12 @@ from tinykan.errors import UserError, check_integer, lookup, other_names
 from tinykan.layers import Layer
 from tinykan.networks import Network
 from tinykan.tasks.arrays import as_rows, as_targets, check_as_many
-from tinykan.tasks.prediction import Predictor
+from tinykan.tasks.prediction import Compiled, Predictor
 from tinykan.tasks.sampling import as_tensor
 from tinykan.tasks.scores import METRICS
 from tinykan.tensors import overwrite
 from tinykan.training import (
+    Factory,
     History,
     Loss,
     Penalty,
@@ -26,6 +27,7 @@ from tinykan.training import (
     Step,
     Training,
     mean_squared_error,
+    sees_model,
     targets_for,
 )
 
@@ -33,13 +35,14 @@ Callback = Callable[[Step], bool | None]
 CHUNK = 4096  # rows of validation data that are computed at a time, at most
 
 
-@other_names(lr="learning_rate=", opt="steps= (Adam), lbfgs=", lamb="penalty=Regularization(...)")
+@other_names(lr="learning_rate=", opt="optimizer= or lbfgs=", lamb="penalty=Regularization(...)")
 def fit(
-    model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float = 1e-2,
+    model: Network, sample: Sampler, *, steps: int = 1000, learning_rate: float | None = None,
     schedule: str | Callable[[np.ndarray], np.ndarray] = "cosine", warmup: int = 0,
-    weight_decay: float = 0.0, clip: float | None = None, lbfgs: int = 0,
-    grid_updates: int | None = None, loss: Loss = mean_squared_error,
-    penalty: Penalty | None = None, halvings: int = 0, validation: tuple[Any, Any] | None = None,
+    weight_decay: float = 0.0, clip: float | None = None, optimizer: Factory | None = None,
+    lbfgs: int = 0, grid_updates: int | None = None, grid_eps: float = 1.0,
+    loss: Loss = mean_squared_error, penalty: Penalty | None = None, halvings: int = 0,
+    validation: tuple[Any, Any] | None = None,
     metrics: Sequence[str] = (), patience: int | None = None, stop_at: float | None = None,
     callbacks: Sequence[Callback] = (), log_every: int | None = None, progress: bool = True,
 ) -> History:  # fmt: skip
@@ -68,8 +71,9 @@ def fit(
         raise UserError(f"stop_at {stop_at!r} must be a positive number, a loss")
     training = Training(
         model, sample, steps=steps, learning_rate=learning_rate, schedule=schedule, warmup=warmup,
-        weight_decay=weight_decay, clip=clip, lbfgs=lbfgs, grid_updates=grid_updates, loss=loss,
-        penalty=penalty, halvings=halvings, log_every=log_every, progress=progress,
+        weight_decay=weight_decay, clip=clip, optimizer=optimizer, lbfgs=lbfgs,
+        grid_updates=grid_updates, grid_eps=grid_eps, loss=loss, penalty=penalty,
+        halvings=halvings, log_every=log_every, progress=progress,
     )  # fmt: skip
     history = training.history
 
@@ -160,13 +164,19 @@ class Validation:
         self.y = as_targets(targets, name="validation targets")
         check_as_many(self.x, self.y)
         self.loss = loss
+        self.of_model: Compiled | None = None
+        if sees_model(loss):
+            self.of_model = Compiled(model, lambda x, y: loss(model, x, y))
         self.metrics = {name: lookup("metric", name, METRICS) for name in metrics}
         self.predict = Predictor(model, chunk=min(len(self.x), CHUNK))
         self.scores: dict[str, float] = {}
         self()
 
     def __call__(self) -> float:
-        predicted = self.predict(self.x)
+        if self.metrics or not self.of_model:
+            predicted = self.predict(self.x)
+            self.scores = {name: score(predicted, self.y) for name, score in self.metrics.items()}
+        if self.of_model:
+            return float(self.of_model(self.x, self.y))
         output, targets = Tensor(predicted), as_tensor(self.y, "targets")
-        self.scores = {name: score(predicted, self.y) for name, score in self.metrics.items()}
         return float(self.loss(output, targets_for(output, targets)).item())
