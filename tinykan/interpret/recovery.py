@@ -15,7 +15,7 @@ from tinykan.errors import UserError, check_integer
 from tinykan.interpret.formulas import sympy
 from tinykan.interpret.pareto import Row, as_table
 from tinykan.interpret.rounding import check_names, mean_squared_error, parsed, variable_names
-from tinykan.interpret.search import EXACT, HELD_OUT, Search
+from tinykan.interpret.search import EXACT, HELD_OUT, SHORT, Search
 from tinykan.interpret.sparse_networks import Clock
 from tinykan.networks import Network
 from tinykan.tasks.arrays import as_rows, check_as_many
@@ -96,10 +96,14 @@ def recover(
     if len(x) < 2 * HELD_OUT:
         raise UserError(f"{len(x)} rows: at least {2 * HELD_OUT} are needed, some are held out")
     search = Search(x, y, names, seed, digits, scaling, Clock(time_limit), log)
-    for widths in ([hidden], [hidden, hidden]):
-        search.run(widths)
-        if search.done() or search.clock.over():
-            break
+    network = search.sums([hidden])
+    for factors in range(min(2, x.shape[1]), x.shape[1] + 1):
+        if not search.over(SHORT):
+            search.products(factors)
+    if not search.over():
+        search.adapted(network)
+    if not search.over():
+        search.adapted(search.sums([hidden, hidden]))
     if search.network is None or search.symbolic is None:
         misfit = math.inf if search.network is None else search.network.misfit
         raise UserError(

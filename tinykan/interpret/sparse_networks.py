@@ -15,10 +15,13 @@ import numpy as np
 from tinykan.basis import BSpline
 from tinykan.fitting.penalties import Regularization
 from tinykan.interpret.attribution import attribution
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.pruning import edge_count, prune
+from tinykan.layers import KANLayer
 from tinykan.networks import KAN, Network
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.sampling import batches
+from tinykan.tensors import like
 from tinykan.training import Sampler, Training
 
 # Penalties relative to the targets' standard deviation, from the strongest on: the first under
@@ -28,6 +31,10 @@ STRENGTHS = (0.01, 0.003, 0.001)
 # fits worst. Below FITS no other penalty is tried. Noise may be above it: beyond NEARLY, another
 # penalty or a smaller network must be better by a fifth, or no worse by more than that.
 FITS, NEARLY, FIFTH = 1e-3, 0.1, 1.2
+# Of networks of products: intervals of their splines, the most that leave two rows for each
+# coefficient; starts of their training; and attribution scores below which edges are left out, if
+# the error then grows by no more than a fifth, or stays below SPARED.
+INTERVALS, STARTS, THRESHOLDS, SPARED = (12, 8, 5), 4, (0.3, 0.1, 0.03), 1e-4
 
 
 class Clock:
@@ -101,6 +108,45 @@ def sparse_network(
     assert best is not None
     reduced = _with_fewer_nodes(best.reduced, samples, clock, log)
     return Sparse(best.trained, reduced, samples.misfit(reduced))
+
+
+def product_network(
+    samples: Samples, factors: int, seed: int, clock: Clock, log: Callable[[str], None]
+) -> Sparse:
+    """A network each of whose outputs is a product of so many `factors`, sums of functions of one
+    input: the best of several starts, without the edges that it can spare."""
+    inputs, targets = samples.inputs[~samples.held], samples.targets
+    nodes = factors * targets.shape[1]
+    rows = len(inputs) / (nodes * inputs.shape[1])
+    intervals = next((n for n in INTERVALS if 2 * (n + 3) <= rows), INTERVALS[-1])
+    groups = np.arange(nodes).reshape(-1, factors).tolist()
+    trained: list[Network] = []
+    for start in range(seed, seed + (STARTS if factors > 1 else 1)):
+        rng = np.random.default_rng(start)
+        basis = BSpline(intervals)
+        sums = KANLayer(inputs.shape[1], nodes, basis, spline_weight=False, rng=rng)
+        # Products of factors around 0 start with gradients of almost 0.
+        sums.bias = like(sums.coefficients, rng.normal(size=nodes))
+        trained.append(Network([sums, MultiplicationLayer(groups)]))
+        refit(trained[-1], samples, clock)
+        if clock.over():
+            break
+    best = min(trained, key=samples.misfit)
+    found = Sparse(best, best, samples.misfit(best))
+    for threshold in THRESHOLDS:
+        if clock.over():
+            break
+        reduced = prune(best, inputs, node_threshold=0, edge_threshold=threshold)
+        refit(reduced, samples, clock)
+        misfit = samples.misfit(reduced)
+        if misfit <= max(FIFTH * found.misfit, SPARED):
+            found = Sparse(best, reduced, misfit)
+            break
+    log(
+        f"{inputs.shape[1]}-{targets.shape[1]} with products of {factors} factors: "
+        f"{edge_count(found.reduced)} of {edge_count(best)} edges left, error {found.misfit:.1e}"
+    )
+    return found
 
 
 def _with_fewer_nodes(
