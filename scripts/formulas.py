@@ -68,8 +68,8 @@ class Config:
     to whose targets noise of a share of their standard deviation is added. Prints, as a Markdown
     table, how many of the seeds (of table and search) give a formula of the known form, for any
     constants, that are within 4 standard errors of the known ones (without noise: within a
-    thousandth), the median of the seconds, and the formula of the first seed. Needs SciPy and
-    SymPy."""
+    thousandth), the median of the seconds of processor time, and the formula of the first seed.
+    Needs SciPy and SymPy."""
 
     noise: str = option("0,0.01", "shares of noise, by commas")
     seeds: int = option(3, "seeds of each formula, from --first on", minimum=1)
@@ -104,12 +104,12 @@ def row(name: str, noise: float, config: Config) -> str:
     known, formulas, correct, seconds = KNOWN[name], list[str](), 0, list[float]()
     for seed in range(config.first, config.first + config.seeds):
         x, y, deviation = table(known, noise, seed)
-        start = time.perf_counter()
+        start = time.process_time()
         found = recover(
             x, y, seed=seed, input_names=list(known.ranges), time_limit=config.time_limit,
             log=print if config.log else lambda line: None,
         )  # fmt: skip
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
         formulas.append(str(found.formula[0]))
         correct += is_known(found.formula[0], known, x, deviation)
     cells = [name, f"{100 * noise:g} %", f"{correct} of {config.seeds}"]

@@ -66,10 +66,15 @@ def recover(
     log: Callable[[str], None] = lambda line: None,
 ) -> Recovered:
     """Searches for formulas of `x` `[n, in]` for `y` `[n, out]`, arrays of any kind, 10 rows at
-    least, with a network of one layer of `hidden` nodes, by the procedure of the KAN paper
-    (arXiv:2404.19756, sec. 2.5): training with a sparsity penalty, pruning, symbolification, and
-    training of the affine parameters. Where no formula found so is as good as the network, or the
-    network leaves more than a thousandth of the variance, one of two such layers is tried.
+    least, by the procedure of the KAN paper (arXiv:2404.19756, sec. 2.5): a network is trained with
+    a sparsity penalty, pruned, and made symbolic, and the affine parameters are fitted. Networks
+    are tried in this order, until a formula that is not long is as good as its network:
+
+    - one layer of `hidden` nodes, whose edges are made symbolic all at once;
+    - multiplication nodes (KAN 2.0, arXiv:2408.10205, sec. 2): products of 2 to `in` factors, each
+      a sum of functions of one input, where a function may be a product of two of the library;
+    - the first again, whose edges are made symbolic one by one; and two layers of `hidden` nodes,
+      in the same ways.
 
     A fifth of the rows, drawn at random, is held out, and judges networks and formulas. Constants
     become round where BIC allows. Of the formulas on the front of complexity and held-out error,

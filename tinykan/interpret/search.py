@@ -28,7 +28,7 @@ from tinykan.interpret.sparse_networks import (
     Clock,
     Samples,
     Sparse,
-    product_network,
+    product_networks,
     refit,
     sparse_network,
 )
@@ -97,12 +97,15 @@ class Search:
         return sparse.reduced
 
     def products(self, factors: int) -> None:
-        """Trains a network of products of so many factors, and derives formulas from it."""
-        sparse = product_network(self.samples, factors, self.seed, self.clock, self.log)
-        self.judge(sparse)
+        """Trains networks of products of so many factors, and derives formulas from them."""
         inputs = self.samples.inputs[~self.samples.held]
-        if sparse.misfit <= POOR:
-            self.derive_all(symbolic_factors(sparse.reduced, inputs, each) for each in LIBRARIES)
+        for sparse in product_networks(self.samples, factors, self.seed, self.clock, self.log):
+            self.judge(sparse)
+            if sparse.misfit <= POOR:
+                model = sparse.reduced
+                self.derive_all(symbolic_factors(model, inputs, each) for each in LIBRARIES)
+            if self.over(SHORT):
+                break
 
     def adapted(self, model: Network) -> None:
         """Derives formulas by way of networks whose edges are made symbolic one by one, while the
@@ -192,7 +195,9 @@ class Search:
         return [simplest(table, self.rounding(n)) for n, table in enumerate(self.tables())]
 
     def fits(self) -> bool:
-        """Whether all formulas are exact, or as good as the network."""
+        """Whether all formulas are exact, or as good as a network that explains the data."""
+        if self.network is None or self.network.misfit > POOR:
+            return self.exact()
         return all(
             row.error < EXACT * y.var() or no_worse(row.squares, network, AS_GOOD)
             for row, y, network in zip(self.chosen(), self.y.T, self.squares.T, strict=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,8 @@ STRENGTHS = (0.01, 0.003, 0.001)
 # penalty or a smaller network must be better by a fifth, or no worse by more than that.
 FITS, NEARLY, FIFTH = 1e-3, 0.1, 1.2
 # Of networks of products: intervals of their splines, the most that leave two rows for each
-# coefficient; starts of their training; and attribution scores below which edges are left out, if
-# the error then grows by no more than a fifth, or stays below SPARED.
-INTERVALS, STARTS, THRESHOLDS, SPARED = (12, 8, 5), 4, (0.3, 0.1, 0.03), 1e-4
+# coefficient; starts of their training; and attribution scores below which edges are left out.
+INTERVALS, STARTS, THRESHOLDS = (12, 8, 5), 4, (0.3, 0.1, 0.03)
 
 
 class Clock:
@@ -110,16 +109,18 @@ def sparse_network(
     return Sparse(best.trained, reduced, samples.misfit(reduced))
 
 
-def product_network(
+def product_networks(
     samples: Samples, factors: int, seed: int, clock: Clock, log: Callable[[str], None]
-) -> Sparse:
-    """A network each of whose outputs is a product of so many `factors`, sums of functions of one
-    input: the best of several starts, without the edges that it can spare."""
+) -> Iterator[Sparse]:
+    """Networks each of whose outputs is a product of so many `factors`, sums of functions of one
+    input: the best of several starts, without as many edges as possible, then with more of them.
+    Without noise, splines with fewer coefficients may fit worse though nothing is missing."""
     inputs, targets = samples.inputs[~samples.held], samples.targets
     nodes = factors * targets.shape[1]
     rows = len(inputs) / (nodes * inputs.shape[1])
     intervals = next((n for n in INTERVALS if 2 * (n + 3) <= rows), INTERVALS[-1])
     groups = np.arange(nodes).reshape(-1, factors).tolist()
+    name = f"{inputs.shape[1]}-{targets.shape[1]}, products of {factors} factors"
     trained: list[Network] = []
     for start in range(seed, seed + (STARTS if factors > 1 else 1)):
         rng = np.random.default_rng(start)
@@ -129,24 +130,24 @@ def product_network(
         sums.bias = like(sums.coefficients, rng.normal(size=nodes))
         trained.append(Network([sums, MultiplicationLayer(groups)]))
         refit(trained[-1], samples, clock)
-        if clock.over():
+        misfits = sorted(map(samples.misfit, trained))
+        # Two starts that end alike have hardly ended in a local minimum.
+        if clock.over() or (len(misfits) > 1 and misfits[1] <= FIFTH * misfits[0]):
             break
     best = min(trained, key=samples.misfit)
-    found = Sparse(best, best, samples.misfit(best))
+    whole, edges = samples.misfit(best), 0
     for threshold in THRESHOLDS:
-        if clock.over():
-            break
         reduced = prune(best, inputs, node_threshold=0, edge_threshold=threshold)
+        if (left := edge_count(reduced)) == edges or left == edge_count(best) or clock.over():
+            continue
+        edges = left
         refit(reduced, samples, clock)
-        misfit = samples.misfit(reduced)
-        if misfit <= max(FIFTH * found.misfit, SPARED):
-            found = Sparse(best, reduced, misfit)
-            break
-    log(
-        f"{inputs.shape[1]}-{targets.shape[1]} with products of {factors} factors: "
-        f"{edge_count(found.reduced)} of {edge_count(best)} edges left, error {found.misfit:.1e}"
-    )
-    return found
+        found = Sparse(best, reduced, samples.misfit(reduced))
+        log(f"{name}: {left} of {edge_count(best)} edges left, error {found.misfit:.1e}")
+        if found.misfit <= max(FIFTH * whole, FITS):
+            yield found
+    log(f"{name}: error {whole:.1e}")
+    yield Sparse(best, best, whole)
 
 
 def _with_fewer_nodes(
