@@ -10,6 +10,7 @@ from tinygrad import Tensor
 from tinykan import KAN, BSpline, KANLayer, Network, Predictor, UserError, load, save
 from tinykan.interpret import MultiplicationLayer, attribution, edge_count, prune, summary
 from tinykan.interpret.affine_fit import fit_affine
+from tinykan.interpret.diagram import diagram
 from tinykan.interpret.formulas import formula
 from tinykan.interpret.symbolification import fix_symbolic
 
@@ -54,7 +55,14 @@ def test_a_saved_network_is_the_same(tmp_path):
     again = load(tmp_path / "model.safetensors")
     assert repr(again) == repr(model) and again.layers[1].groups == [[2, 0], [3], [1, 4, 5]]
     np.testing.assert_array_equal(Predictor(again)(X), Predictor(model)(X))
-    assert "MultiplicationLayer" in repr(summary(model))
+
+
+def test_a_summary_and_a_diagram_name_the_products():
+    model = symbolic_network()
+    row = next(line for line in repr(summary(model)).splitlines() if "Multiplication" in line)
+    assert row.split() == ["MultiplicationLayer", "product", "2", "→", "1", "2", "1"]
+    texts = [text.get_text() for text in diagram(model, X[:, :2]).axes[0].texts]
+    assert texts.count("×") == 2 and {"x", "sin"} <= set(texts)
 
 
 def test_factors_have_the_score_of_their_product():
