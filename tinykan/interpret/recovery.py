@@ -16,7 +16,7 @@ from tinykan.interpret.formulas import sympy
 from tinykan.interpret.pareto import Row, as_table
 from tinykan.interpret.rounding import check_names, mean_squared_error, parsed, variable_names
 from tinykan.interpret.search import EXACT, HELD_OUT, SHORT, Search
-from tinykan.interpret.sparse_networks import Clock
+from tinykan.interpret.sparse_networks import FITS, Clock
 from tinykan.networks import Network
 from tinykan.tasks.arrays import as_rows, check_as_many
 
@@ -70,7 +70,8 @@ def recover(
     a sparsity penalty, pruned, and made symbolic, and the affine parameters are fitted. Networks
     are tried in this order, until a formula that is not long is as good as its network:
 
-    - one layer of `hidden` nodes, whose edges are made symbolic all at once;
+    - one layer of `hidden` nodes, whose edges are made symbolic all at once; if it leaves more than
+      a thousandth of the variance, the next comes first;
     - multiplication nodes (KAN 2.0, arXiv:2408.10205, sec. 2): products of 2 to `in` factors, each
       a sum of functions of one input, where a function may be a product of two of the library;
     - the first again, whose edges are made symbolic one by one; and two layers of `hidden` nodes,
@@ -101,14 +102,20 @@ def recover(
     if len(x) < 2 * HELD_OUT:
         raise UserError(f"{len(x)} rows: at least {2 * HELD_OUT} are needed, some are held out")
     search = Search(x, y, names, seed, digits, scaling, Clock(time_limit), log)
-    network = search.sums([hidden])
+    sums = search.sums([hidden])
+    if sums.misfit <= FITS:
+        search.derive_at_once(sums)
     for factors in range(min(2, x.shape[1]), x.shape[1] + 1):
         if not search.over(SHORT):
             search.products(factors)
+    if sums.misfit > FITS and not (search.found() and search.over(SHORT)):
+        search.derive_at_once(sums)
     if not search.over():
-        search.adapted(network)
+        search.derive_one_by_one(sums)
     if not search.over():
-        search.adapted(search.sums([hidden, hidden]))
+        deep = search.sums([hidden, hidden])
+        search.derive_at_once(deep)
+        search.derive_one_by_one(deep)
     if search.network is None or search.symbolic is None:
         misfit = math.inf if search.network is None else search.network.misfit
         raise UserError(

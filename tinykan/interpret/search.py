@@ -25,6 +25,8 @@ from tinykan.interpret.pareto import (
 from tinykan.interpret.rounding import FLOAT32, evaluated, parsed, written
 from tinykan.interpret.simplification import settled, simpler
 from tinykan.interpret.sparse_networks import (
+    FIFTH,
+    FITS,
     Clock,
     Samples,
     Sparse,
@@ -84,43 +86,52 @@ class Search:
         self.squares: np.ndarray  # of the network, in the units of the targets, in the rows held
         self.symbolic: tuple[float, Network] | None = None
 
-    def sums(self, hidden: list[int]) -> Network:
-        """A spline network with these hidden layers, from which formulas have been derived by way
-        of networks all of whose edges are made symbolic at once, which is fast."""
+    def sums(self, hidden: list[int]) -> Sparse:
+        """A spline network with these hidden layers."""
         sparse = sparse_network(self.samples, hidden, self.seed, self.clock, self.log)
         self.judge(sparse)
+        return sparse
+
+    def derive_at_once(self, sparse: Sparse) -> None:
+        """Derives formulas by way of networks all of whose edges are made symbolic at once, which
+        is fast."""
         inputs = self.samples.inputs[~self.samples.held]
         if sparse.misfit <= POOR or self.clock.over():
             self.derive_all(
                 auto_symbolic(sparse.reduced, inputs, library=library)[0] for library in LIBRARIES
             )
-        return sparse.reduced
+
+    def derive_one_by_one(self, sparse: Sparse) -> None:
+        """Derives formulas by way of networks whose edges are made symbolic one by one, while the
+        others adapt to each change."""
+        inputs = self.samples.inputs[~self.samples.held]
+        for library in LIBRARIES:
+            if sparse.misfit > POOR or self.over():
+                break
+            self.derive_all([self.one_by_one(sparse.reduced, inputs, library)])
 
     def products(self, factors: int) -> None:
-        """Trains networks of products of so many factors, and derives formulas from them."""
+        """Trains networks of products of so many factors, and derives formulas from those that fit
+        as well as any network before."""
         inputs = self.samples.inputs[~self.samples.held]
         for sparse in product_networks(self.samples, factors, self.seed, self.clock, self.log):
             self.judge(sparse)
-            if sparse.misfit <= POOR:
+            if sparse.misfit <= min(POOR, max(FIFTH * self.misfit, FITS)):
                 model = sparse.reduced
                 self.derive_all(symbolic_factors(model, inputs, each) for each in LIBRARIES)
             if self.over(SHORT):
                 break
 
-    def adapted(self, model: Network) -> None:
-        """Derives formulas by way of networks whose edges are made symbolic one by one, while the
-        others adapt to each change."""
-        inputs = self.samples.inputs[~self.samples.held]
-        for library in LIBRARIES:
-            if self.done() or self.clock.over():
-                break
-            self.derive_all([self.one_by_one(model, inputs, library)])
-
     def judge(self, sparse: Sparse) -> None:
         """Keeps the network that fits best."""
-        if self.network is None or sparse.misfit < self.network.misfit:
+        if sparse.misfit < self.misfit:
             units = self.samples.targets.astype(float).var(axis=0) * np.square(self.scaling[3])
             self.network, self.squares = sparse, self.samples.squares(sparse.reduced) * units
+
+    @property
+    def misfit(self) -> float:
+        """The error of the best network, relative to the variance."""
+        return math.inf if self.network is None else self.network.misfit
 
     def derive_all(self, symbolic_networks: Iterable[Network]) -> None:
         """Adds the formulas of these networks, and simpler ones."""
@@ -196,7 +207,7 @@ class Search:
 
     def fits(self) -> bool:
         """Whether all formulas are exact, or as good as a network that explains the data."""
-        if self.network is None or self.network.misfit > POOR:
+        if self.misfit > POOR:
             return self.exact()
         return all(
             row.error < EXACT * y.var() or no_worse(row.squares, network, AS_GOOD)
