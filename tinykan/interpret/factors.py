@@ -3,6 +3,7 @@ of two is tried (needs SciPy, of the `interpret` extra)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -65,65 +66,75 @@ def best_pair(x: np.ndarray, y: np.ndarray) -> Pair | None:
     for pair in combinations_with_replacement(names, 2):
         if pair[1] in POWERS or pair == ("exp", "exp"):
             continue
-        fit = _fitted(pair, [spaces[name] for name in pair], z, unit)
-        if fit is None:
-            continue
-        (a, b), (e, f), c, r2 = fit
+        functions = [LIBRARY[name].numpy for name in pair]
+        (a, b), (e, f), c, r2 = _fitted(functions, [spaces[name] for name in pair], z, unit)
         first = a / half, b - a * middle / half, c * float(y.std()), 0.0
         second = e / half, f - e * middle / half, 1.0, 0.0
         found.append(Pair(((pair[0], first), (pair[1], second)), r2))
-    return min(found, key=lambda each: each.score, default=None)
+    return min(found, key=lambda each: each.score)
 
 
 def _fitted(
-    names: tuple[str, str], spaces: list[Search], z: np.ndarray, y: np.ndarray
-) -> tuple[tuple[float, float], tuple[float, float], float, float] | None:
+    functions: list[Callable[[np.ndarray], np.ndarray]],
+    spaces: list[Search],
+    z: np.ndarray,
+    y: np.ndarray,
+) -> tuple[tuple[float, float], tuple[float, float], float, float]:
     """a and b of either function, the factor c, and R^2 of the best product, for z from -1 to 1."""
-    functions, cut = [LIBRARY[name].numpy for name in names], spaces[0].starts.shape[1]
+    cut = spaces[0].starts.shape[1]
 
     def values(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        product = np.ones(len(x))
         parts = theta[:cut], theta[cut:]
         with np.errstate(all="ignore"):
-            product = np.ones(len(x))
             for function, space, part in zip(functions, spaces, parts, strict=True):
                 a, b = space.parameters(part)
                 product = product * function(a * x + b)
         return np.where(np.isfinite(product), product, 0.0)
 
-    def residuals(theta: np.ndarray) -> np.ndarray:
-        product = values(theta, few_z)
-        return few_y - product * (product @ few_y) / max(product @ product, 1e-300)
+    def residuals(theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        product = values(theta, x)
+        return y - product * (product @ y) / max(product @ product, 1e-300)
 
-    few = thinned(len(z), GRID_SAMPLES)
+    few, many = thinned(len(z), GRID_SAMPLES), thinned(len(z), FIT_SAMPLES)
+    low, high = (np.concatenate([list(getattr(s, end)) for s in spaces]) for end in ("low", "high"))
+    fits = [
+        optimize.least_squares(
+            residuals, np.clip(start, low, high), bounds=(low, high), args=(z[many], y[many]),
+            x_scale="jac", ftol=1e-10, xtol=1e-10, gtol=1e-10, max_nfev=60,
+        )
+        for start in _starts(functions, spaces, z[few], y[few])
+    ]  # fmt: skip
+    best = min(fits, key=lambda fit: fit.cost).x
+    left = residuals(best, z, y)
+    product = values(best, z)
+    c = float(product @ y) / max(float(product @ product), 1e-300)
+    one, two = spaces[0].parameters(best[:cut]), spaces[1].parameters(best[cut:])
+    r2 = 1 - float(np.square(left).sum() / np.square(y - y.mean()).sum())
+    return (float(one[0]), float(one[1])), (float(two[0]), float(two[1])), c, r2
+
+
+def _starts(
+    functions: list[Callable[[np.ndarray], np.ndarray]],
+    spaces: list[Search],
+    z: np.ndarray,
+    y: np.ndarray,
+) -> list[np.ndarray]:
+    """The points of the grid of both search spaces whose products, times a factor, explain most of
+    `y` at `z`."""
     tables = []
     for function, space in zip(functions, spaces, strict=True):
         a, b = space.parameters(space.starts)
         with np.errstate(all="ignore"):
-            table = function(a[:, None] * z[few] + b[:, None])
+            table = function(a[:, None] * z + b[:, None])
         table = np.where(np.isfinite(table).all(axis=1, keepdims=True), table, 0.0)
         tables.append(table / np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-300))
-    explained = np.square((tables[0] * y[few]) @ tables[1].T)
-    explained /= np.maximum(np.square(tables[0]) @ np.square(tables[1]).T, 1e-300)
-    few = thinned(len(z), FIT_SAMPLES)
-    few_z, few_y = z[few], y[few]
-    low, high = (np.concatenate([list(getattr(s, end)) for s in spaces]) for end in ("low", "high"))
-    best, lowest = None, np.inf
-    for place in np.argsort(explained, axis=None)[::-1][:STARTS]:
-        i, j = np.unravel_index(place, explained.shape)
-        start = np.concatenate([spaces[0].starts[i], spaces[1].starts[j]])
-        fit = optimize.least_squares(
-            residuals, np.clip(start, low, high), bounds=(low, high), x_scale="jac",
-            ftol=1e-10, xtol=1e-10, gtol=1e-10, max_nfev=60,
-        )  # fmt: skip
-        if fit.cost < lowest:
-            best, lowest = fit.x, fit.cost
-    if best is None:
-        return None
-    product = values(best, z)
-    c = float(product @ y) / max(float(product @ product), 1e-300)
-    r2 = 1 - float(np.square(y - c * product).sum() / np.square(y - y.mean()).sum())
-    one, two = spaces[0].parameters(best[:cut]), spaces[1].parameters(best[cut:])
-    return (float(one[0]), float(one[1])), (float(two[0]), float(two[1])), c, r2
+    one, two = tables
+    power = np.square(one) @ np.square(two).T
+    explained = np.square((one * y) @ two.T) / np.maximum(power, 1e-300)
+    places = np.argsort(explained, axis=None)[::-1][:STARTS]
+    pairs = zip(*np.unravel_index(places, explained.shape), strict=True)
+    return [np.concatenate([spaces[0].starts[i], spaces[1].starts[j]]) for i, j in pairs]
 
 
 def symbolic_factors(model: Network, x: np.ndarray, library: list[str] | None) -> Network:
