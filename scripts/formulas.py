@@ -39,7 +39,7 @@ KNOWN = {
         {"amount": (0.5, 3), "temperature": (250, 400), "volume": (1, 5)},
         (8.314,),
     ),
-    "lens": Known("1/(1/object + 1/image)", {"object": (1, 5), "image": (1, 5)}),
+    "lens": Known("c1/(1/object + 1/image)", {"object": (1, 5), "image": (1, 5)}, (1.0,)),
     "gravitation": Known(
         "c1*m1*m2/r**2", {"m1": (1, 5), "m2": (1, 5), "r": (1, 4)}, (6.674,)
     ),
