@@ -106,3 +106,9 @@ def test_affine_parameters_are_fitted_to_float32():
     (expression,) = formula(fit_affine(model, x, y))
     # The parameters are stored in float32: 2^-24 each, some dozens of them in a sum.
     assert mean_squared_error(expression, ["x1", "x2"], x, y[:, 0]) < (100 * 2.0**-24) ** 2 * 4
+
+
+def test_common_factors_of_quotients_are_canceled():
+    rough = sympy.sympify("-2.5/(-2.5/mass - 2.5/speed)")
+    found = settled(rough, data(1 / (1 / MASS + 1 / SPEED), 0.0))
+    assert "1/(1/speed + 1/mass)" in map(str, found) or "1/(1/mass + 1/speed)" in map(str, found)

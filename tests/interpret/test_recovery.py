@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from scripts.formulas import KNOWN, is_known, table
 from tinykan import KAN, BSpline, Predictor, UserError, batches, fit, load
 from tinykan.fitting.penalties import Regularization
 from tinykan.interpret import edge_count, prune
@@ -72,6 +73,23 @@ def test_a_search_that_is_out_of_time_gives_what_it_has():
     assert np.isfinite(found.errors[0]) and len(found.tables[0]) >= 1
     # One network, trained for one step, instead of four and those with fewer nodes.
     assert sum("penalty" in line for line in lines) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("name", [name for name in KNOWN if name != "Gaussian"])
+def test_known_formulas_of_tables_are_found(name, noise):
+    x, y, deviation = table(KNOWN[name], noise, 0)
+    found = recover(x, y, input_names=list(KNOWN[name].ranges))
+    assert is_known(found.formula[0], KNOWN[name], x, deviation), found.table()
+    assert found.fits and found.exact == (noise == 0)
+
+
+@pytest.mark.long
+def test_a_damped_wave_of_one_input_is_found():
+    t = np.random.default_rng(0).uniform(0, 3, 300)
+    found = recover(t, 2 * np.exp(-t) * np.cos(5 * t), input_names=["t"])
+    assert found.exact and str(found.formula[0]) == "2*exp(-t)*cos(5*t)"
 
 
 @pytest.mark.long
@@ -145,7 +163,7 @@ def test_a_formula_is_found_in_a_file(script, tmp_path):
 
 @pytest.mark.long
 def test_what_has_no_formula_here_ends_with_what_fits_best(script, tmp_path):
-    write(tmp_path / "data.csv", np.sin(9 * X[:, 0]) * np.abs(X[:, 1] - 0.3))
+    write(tmp_path / "data.csv", np.sin(40 * X[:, 0] * X[:, 1]))
     result = script(
         "recover_formula.py", "--data", tmp_path / "data.csv", "--hidden", 1, "--out", tmp_path
     )

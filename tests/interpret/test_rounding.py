@@ -48,6 +48,15 @@ def test_numbers_have_the_digits_that_the_error_needs():
     assert error == pytest.approx(np.mean((0.12 * POINTS[:, 0] - rough) ** 2), rel=1e-12)
 
 
+def test_what_is_multiplied_out_is_written_where_it_is_no_longer():
+    quotient = (X1 + X2) / (1.0 + X1 * X2)
+    y = evaluated(quotient, ["x1", "x2"], POINTS)
+    assert str(written(quotient, ["x1", "x2"], POINTS, y, 3)[0]) == "(x1 + x2)/(x1*x2 + 1)"
+    difference = 0.25 * (X1 + X2) ** 2 - 0.25 * (X1 - X2) ** 2
+    y = POINTS[:, 0] * POINTS[:, 1]
+    assert written(difference, ["x1", "x2"], POINTS, y, 3)[0] == X1 * X2
+
+
 def test_the_error_is_that_of_the_text():
     y = np.exp(2 * POINTS[:, 0]) / 3
     found, error = written(sympy.exp(2.00001 * X1) / 3.0, ["x1", "x2"], POINTS, y, 3)

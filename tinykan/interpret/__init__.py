@@ -10,6 +10,7 @@ the `interpret` extra).
 from tinykan.interpret.attribution import Attribution, attribution
 from tinykan.interpret.curves import edge_curve, input_ranges
 from tinykan.interpret.library import LIBRARY, SymbolicFunction
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.pruning import edge_count, prune, remove
 from tinykan.interpret.summary import summary
 from tinykan.interpret.symbolic import SymbolicLayer
@@ -17,6 +18,7 @@ from tinykan.interpret.symbolic import SymbolicLayer
 __all__ = [
     "LIBRARY",
     "Attribution",
+    "MultiplicationLayer",
     "SymbolicFunction",
     "SymbolicLayer",
     "attribution",

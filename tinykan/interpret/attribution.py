@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad import Tensor
 
 from tinykan.errors import UserError
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.networks import Network
 from tinykan.tasks.arrays import as_rows
 from tinykan.tensors import learnable
@@ -31,7 +32,8 @@ def attribution(
     Scores are propagated backwards from the outputs (KAN 2.0, arXiv:2408.10205, sec. 4.1): an edge
     receives the fraction std(edge) / std(sum) of the score of the node that it leads to, and a node
     the sum of the scores of its outgoing edges. Outputs start with `output_scores` `[out]`, by
-    default 1 each; pykan's scores are means over the outputs: these, divided by their number.
+    default 1 each; pykan's scores are means over the outputs: these, divided by their number. Each
+    factor of a MultiplicationLayer that varies receives the whole score of its product.
 
     The fractions of a node add up to 1 or more, as the terms of a sum may cancel. Edges and nodes
     that vary by no more than rounding have score 0. Activations and norms between a node's sum and
@@ -78,13 +80,13 @@ def edge_statistics(model: Network, x: np.ndarray) -> list[EdgeStatistics]:
         rounding = 4 * np.finfo(edges.dtype).eps
         sums = edges.sum(axis=1, dtype=np.float64)
         deviation, sum_deviation = edges.std(axis=0, dtype=np.float64), sums.std(axis=0)
-        statistics.append(
-            EdgeStatistics(
-                edges.mean(axis=0, dtype=np.float64),
-                np.where(deviation > rounding * size, deviation, 0.0),
-                np.where(sum_deviation > rounding * size.sum(axis=0), sum_deviation, 0.0),
-            )
-        )
+        deviation = np.where(deviation > rounding * size, deviation, 0.0)
+        sum_deviation = np.where(sum_deviation > rounding * size.sum(axis=0), sum_deviation, 0.0)
+        if isinstance(layer, MultiplicationLayer):
+            deviation = np.where(deviation > 0, 1.0, 0.0)
+            sum_deviation = deviation.max(axis=0)
+        mean = edges.mean(axis=0, dtype=np.float64)
+        statistics.append(EdgeStatistics(mean, deviation, sum_deviation))
     return statistics
 
 

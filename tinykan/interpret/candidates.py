@@ -45,8 +45,13 @@ class Candidate:
     @property
     def score(self) -> float:
         """Lower is better: the complexity plus a penalty on the unexplained variance."""
-        unexplained = 1 - min(self.r2, 1.0)
-        return self.complexity + math.log2(unexplained + EQUALLY_GOOD) / BITS + BAD * unexplained
+        return penalized(self.complexity, self.r2)
+
+
+def penalized(complexity: int, r2: float) -> float:
+    """The score of a fit by functions of that complexity."""
+    unexplained = 1 - min(r2, 1.0)
+    return complexity + math.log2(unexplained + EQUALLY_GOOD) / BITS + BAD * unexplained
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,10 @@ def fit_function(name: str, x: np.ndarray, y: np.ndarray) -> Candidate | None:
     if name == "0":
         return Candidate("0", (1.0, 0.0, 1.0, float(y.mean())), float(is_constant(y)))
     different = len(np.unique(x))
-    search = _search(function.search, different)
+    search = search_space(function.search, different)
     if different < 2 or len(search.low) + 2 >= different:
         return None
-    few, many = _thinned(len(x), GRID_SAMPLES), _thinned(len(x), FIT_SAMPLES)
+    few, many = thinned(len(x), GRID_SAMPLES), thinned(len(x), FIT_SAMPLES)
     z = (x - middle) / half
     unit = (y - y.mean()) / (y.std() or 1.0)
     a, b = _searched(function.numpy, search, (z[few], unit[few]), (z[many], unit[many]))
@@ -151,12 +156,12 @@ def _projected(values: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return c, y.mean() - c * values.mean(-1), wanted - c[..., None] * centered
 
 
-def _thinned(n: int, most: int) -> np.ndarray:
+def thinned(n: int, most: int) -> np.ndarray:
     """Indices of at most `most` of `n` sorted samples, with both ends."""
     return np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(int)
 
 
-def _search(kind: str, different: int) -> Search:
+def search_space(kind: str, different: int) -> Search:
     """The search space of the functions of a kind, for `different` values of x. Regions in which f
     is nearly a line or a parabola are excluded: c f and d would be large and cancel each other."""
     spread = np.sinh(np.linspace(-3, 3, 40)) / np.sinh(3)  # from -1 to 1, denser around 0

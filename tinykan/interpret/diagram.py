@@ -13,6 +13,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError, need
 from tinykan.interpret.attribution import attribution, checked_samples
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.pruning import edge_count
 from tinykan.interpret.symbolic import symbolic_edges
 from tinykan.layers import Layer
@@ -75,8 +76,8 @@ def diagram(
     Inputs are at the bottom, outputs at the top. Each panel plots the function of an edge, scaled
     to its minimum and maximum, over the range of its input on the samples `x` `[n, in_features]`.
     Its opacity shows its attribution score relative to the largest of its layer. Symbolic edges
-    have the names of their functions; pruned ones are omitted. With an encoding, inputs are encoded
-    features. The activation and the norm are written beside the hidden nodes.
+    have the names of their functions, factors a ×; pruned ones are omitted. With an encoding,
+    inputs are encoded features. The activation and the norm are written beside the hidden nodes.
 
     Raises UserError as `attribution` does, for more than 400 edges or nodes in a row, and a wrong
     number of names.
@@ -86,10 +87,7 @@ def diagram(
         raise UserError(
             f"a diagram of {count} edges, or nodes side by side: {MAX_EDGES} can be drawn"
         )
-    names = (
-        _checked("input", input_names, nodes[0]),
-        _checked("output", output_names, nodes[-1]),
-    )
+    ends = _checked("input", input_names, nodes[0]), _checked("output", output_names, nodes[-1])
     edges = [np.argwhere(layer.live_edges()) for layer in model.layers]
     layout = _Layout(nodes, edges)
     figure: Figure = new_figure(figsize=(layout.width, layout.height), dpi=layout.dpi)
@@ -102,9 +100,12 @@ def diagram(
         score = scores[number][chosen]
         opacity = MIN_OPACITY + (1 - MIN_OPACITY) * (score / max(score.max(initial=0), 1e-12))
         _draw_edges(axis, layout, number, _curves(layer, values[number])[chosen], opacity)
-        _name_edges(axis, layout.bands[number], pairs, symbolic_edges(layer))
+        names = {edge: name for edge, (name, _) in symbolic_edges(layer).items()}
+        if isinstance(layer, MultiplicationLayer):
+            names = {(i, o): "×" for o, group in enumerate(layer.groups) for i in group}
+        _name_edges(axis, layout.bands[number], pairs, names)
     _draw_nodes(axis, layout, model)
-    _write_names(axis, layout, names, "x" if model.encoding is None else "f", title)
+    _write_names(axis, layout, ends, "x" if model.encoding is None else "f", title)
     FigureCanvasAgg(figure)
     return figure
 
@@ -218,12 +219,12 @@ def _draw_edges(
 
 
 def _name_edges(
-    axis: Axes, band: _Band, pairs: np.ndarray, symbolic: dict[tuple[int, int], tuple[str, Any]]
+    axis: Axes, band: _Band, pairs: np.ndarray, names: dict[tuple[int, int], str]
 ) -> None:
-    """Writes the functions of symbolic edges above their panels, beside the lines."""
+    """Writes the names of edges above their panels, beside the lines."""
     for (i, o), (x, y) in zip(pairs.tolist(), band.centers, strict=True):
-        if (i, o) in symbolic:
-            place = x + 0.08 * band.side, y + 0.5 * band.side, symbolic[i, o][0]
+        if (i, o) in names:
+            place = x + 0.08 * band.side, y + 0.5 * band.side, names[i, o]
             axis.text(*place, size=12 * band.side, color=QUIET, va="bottom", zorder=4)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinykan.errors import UserError, lookup, need
 from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.rounding import rounded, variable_names
 from tinykan.interpret.symbolic import nonzero_edges, symbolic_edges
 from tinykan.interpret.symbolification import auto_symbolic  # noqa: F401  (its former place)
@@ -54,6 +55,11 @@ def formula(
 
 
 def _outputs(layer: Layer, index: int, nodes: list[sympy.Expr]) -> list[sympy.Expr]:
+    bias = np.zeros(layer.out_features) if layer.bias is None else layer.bias.numpy()
+    sums = [number(b) for b in bias]
+    if isinstance(layer, MultiplicationLayer):
+        products = [sympy.Mul(*(nodes[i] for i in group)) for group in layer.groups]
+        return [product + b for product, b in zip(products, sums, strict=True)]
     functions, live = symbolic_edges(layer), nonzero_edges(layer)
     for i, o in np.argwhere(live).tolist():
         if (i, o) not in functions:
@@ -61,8 +67,6 @@ def _outputs(layer: Layer, index: int, nodes: list[sympy.Expr]) -> list[sympy.Ex
                 f"edge {i} -> {o} of layer {index} is not symbolic: fix it with fix_symbolic or "
                 "auto_symbolic, or mask it"
             )
-    bias = None if layer.on_basis is None else layer.on_basis.bias
-    sums = [number(b) for b in (np.zeros(layer.out_features) if bias is None else bias.numpy())]
     for (i, o), (name, affine) in functions.items():
         # Trained parameters are redundant: (2 x)^2 is 4 x^2.
         a, b, factor, shift = LIBRARY[name].simplest(*affine[:2])

@@ -15,8 +15,8 @@ from tinykan.errors import UserError, check_integer
 from tinykan.interpret.formulas import sympy
 from tinykan.interpret.pareto import Row, as_table
 from tinykan.interpret.rounding import check_names, mean_squared_error, parsed, variable_names
-from tinykan.interpret.search import EXACT, HELD_OUT, Search
-from tinykan.interpret.sparse_networks import Clock
+from tinykan.interpret.search import EXACT, HELD_OUT, SHORT, Search
+from tinykan.interpret.sparse_networks import FITS, Clock
 from tinykan.networks import Network
 from tinykan.tasks.arrays import as_rows, check_as_many
 
@@ -66,10 +66,16 @@ def recover(
     log: Callable[[str], None] = lambda line: None,
 ) -> Recovered:
     """Searches for formulas of `x` `[n, in]` for `y` `[n, out]`, arrays of any kind, 10 rows at
-    least, with a network of one layer of `hidden` nodes, by the procedure of the KAN paper
-    (arXiv:2404.19756, sec. 2.5): training with a sparsity penalty, pruning, symbolification, and
-    training of the affine parameters. Where no formula found so is as good as the network, or the
-    network leaves more than a thousandth of the variance, one of two such layers is tried.
+    least, by the procedure of the KAN paper (arXiv:2404.19756, sec. 2.5): a network is trained with
+    a sparsity penalty, pruned, and made symbolic, and the affine parameters are fitted. Networks
+    are tried in this order, until a formula that is not long is as good as its network:
+
+    - one layer of `hidden` nodes, whose edges are made symbolic all at once; if it leaves more than
+      a thousandth of the variance, the next comes first;
+    - multiplication nodes (KAN 2.0, arXiv:2408.10205, sec. 2): products of 2 to `in` factors, each
+      a sum of functions of one input, where a function may be a product of two of the library;
+    - the first again, whose edges are made symbolic one by one; and two layers of `hidden` nodes,
+      in the same ways.
 
     A fifth of the rows, drawn at random, is held out, and judges networks and formulas. Constants
     become round where BIC allows. Of the formulas on the front of complexity and held-out error,
@@ -96,10 +102,20 @@ def recover(
     if len(x) < 2 * HELD_OUT:
         raise UserError(f"{len(x)} rows: at least {2 * HELD_OUT} are needed, some are held out")
     search = Search(x, y, names, seed, digits, scaling, Clock(time_limit), log)
-    for widths in ([hidden], [hidden, hidden]):
-        search.run(widths)
-        if search.done() or search.clock.over():
-            break
+    sums = search.sums([hidden])
+    if sums.misfit <= FITS:
+        search.derive_at_once(sums)
+    for factors in range(min(2, x.shape[1]), x.shape[1] + 1):
+        if not search.over(SHORT):
+            search.products(factors)
+    if sums.misfit > FITS and not (search.found() and search.over(SHORT)):
+        search.derive_at_once(sums)
+    if not search.over():
+        search.derive_one_by_one(sums)
+    if not search.over():
+        deep = search.sums([hidden, hidden])
+        search.derive_at_once(deep)
+        search.derive_one_by_one(deep)
     if search.network is None or search.symbolic is None:
         misfit = math.inf if search.network is None else search.network.misfit
         raise UserError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinykan.errors import UserError, check_integer, need
+from tinykan.interpret.pareto import complexity
 
 if TYPE_CHECKING:
     import sympy
@@ -63,15 +64,16 @@ def written(
     expression: sympy.Expr, names: Sequence[str], x: np.ndarray, y: np.ndarray, digits: int
 ) -> tuple[sympy.Expr, float]:
     """The formula that is printed for `expression`, in variables of these `names` with samples `x`
-    `[n, len(names)]` and targets `y` `[n]`: multiplied out, so that terms can cancel, and with as
-    few digits, but at least `digits`, as keep its mean squared error within 1 % of that before
-    rounding. Returns it, and that error of it, parsed back from its text."""
+    `[n, len(names)]` and targets `y` `[n]`: multiplied out, so that terms can cancel, unless that
+    makes it longer, and with as few digits, but at least `digits`, as keep its mean squared error
+    within 1 % of that before rounding. Returns it, and that error of it, parsed back from its text.
+    """
     exact = mean_squared_error(expression, names, x, y)
     enough = ALLOWED * exact + FLOAT32**2 * float(np.mean(np.square(y)))
     multiplied = sympy.expand(expression, power_exp=False)
     for count in range(max(1, digits), MOST_DIGITS + 1):
-        for form in (multiplied, expression):
-            found = rounded(form, count, names, x)
+        forms = [rounded(form, count, names, x) for form in (multiplied, expression)]
+        for found in sorted(dict.fromkeys(forms), key=complexity):
             error = mean_squared_error(parsed(str(found), names), names, x, y)
             if error <= enough:
                 return found, error

@@ -5,12 +5,13 @@ extra)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from tinykan.interpret.affine_fit import fit_affine
 from tinykan.interpret.constants import Data
+from tinykan.interpret.factors import symbolic_factors
 from tinykan.interpret.formulas import formula, number, sympy
 from tinykan.interpret.pareto import (
     AS_GOOD,
@@ -23,7 +24,16 @@ from tinykan.interpret.pareto import (
 )
 from tinykan.interpret.rounding import FLOAT32, evaluated, parsed, written
 from tinykan.interpret.simplification import settled, simpler
-from tinykan.interpret.sparse_networks import Clock, Samples, Sparse, refit, sparse_network
+from tinykan.interpret.sparse_networks import (
+    FIFTH,
+    FITS,
+    Clock,
+    Samples,
+    Sparse,
+    product_networks,
+    refit,
+    sparse_network,
+)
 from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, straightened
 from tinykan.networks import Network
 from tinykan.tasks.arrays import in_float32
@@ -31,6 +41,7 @@ from tinykan.tasks.arrays import in_float32
 EXACT = 1e-8  # mean squared error, relative to the targets' variance, at which a formula is exact
 HELD_OUT = 5  # one row of so many is held out
 POOR = 0.5  # of the targets' variance: networks that leave more than that do not fit
+SHORT = 20  # complexity of a formula: longer ones may be approximations of others
 SHOWN = 100  # characters of formulas in a line of the log
 # Libraries from the simplest on.
 LIBRARIES: tuple[list[str] | None, ...] = (
@@ -75,31 +86,64 @@ class Search:
         self.squares: np.ndarray  # of the network, in the units of the targets, in the rows held
         self.symbolic: tuple[float, Network] | None = None
 
-    def run(self, hidden: list[int]) -> None:
-        """Trains a network, and derives formulas from it."""
+    def sums(self, hidden: list[int]) -> Sparse:
+        """A spline network with these hidden layers."""
         sparse = sparse_network(self.samples, hidden, self.seed, self.clock, self.log)
-        if self.network is None or sparse.misfit < self.network.misfit:
+        self.judge(sparse)
+        return sparse
+
+    def derive_at_once(self, sparse: Sparse) -> None:
+        """Derives formulas by way of networks all of whose edges are made symbolic at once, which
+        is fast."""
+        inputs = self.samples.inputs[~self.samples.held]
+        if sparse.misfit <= POOR or self.clock.over():
+            self.derive_all(
+                auto_symbolic(sparse.reduced, inputs, library=library)[0] for library in LIBRARIES
+            )
+
+    def derive_one_by_one(self, sparse: Sparse) -> None:
+        """Derives formulas by way of networks whose edges are made symbolic one by one, while the
+        others adapt to each change."""
+        inputs = self.samples.inputs[~self.samples.held]
+        for library in LIBRARIES:
+            if sparse.misfit > POOR or self.over():
+                break
+            self.derive_all([self.one_by_one(sparse.reduced, inputs, library)])
+
+    def products(self, factors: int) -> None:
+        """Trains networks of products of so many factors, and derives formulas from those that fit
+        as well as any network before."""
+        inputs = self.samples.inputs[~self.samples.held]
+        for sparse in product_networks(self.samples, factors, self.seed, self.clock, self.log):
+            self.judge(sparse)
+            if sparse.misfit <= min(POOR, max(FIFTH * self.misfit, FITS)):
+                model = sparse.reduced
+                self.derive_all(symbolic_factors(model, inputs, each) for each in LIBRARIES)
+            if self.over(SHORT):
+                break
+
+    def judge(self, sparse: Sparse) -> None:
+        """Keeps the network that fits best."""
+        if sparse.misfit < self.misfit:
             units = self.samples.targets.astype(float).var(axis=0) * np.square(self.scaling[3])
             self.network, self.squares = sparse, self.samples.squares(sparse.reduced) * units
-        if sparse.misfit > POOR and not self.clock.over():
-            return
-        for symbolic in self.symbolic_networks(sparse.reduced):
+
+    @property
+    def misfit(self) -> float:
+        """The error of the best network, relative to the variance."""
+        return math.inf if self.network is None else self.network.misfit
+
+    def derive_all(self, symbolic_networks: Iterable[Network]) -> None:
+        """Adds the formulas of these networks, and simpler ones."""
+        for symbolic in symbolic_networks:
             self.derive(symbolic)
-            if self.done() or self.clock.over():
+            # In noise, a polynomial may be as good as the formula that another library gives.
+            if self.exact() or self.clock.over():
                 break
         for output, table in enumerate(self.tables()):
             best = table[-1].expression if table else sympy.Integer(0)
             for simple in simpler(best, self.data(output), self.clock.over):
                 self.add(output, simple)
-
-    def symbolic_networks(self, reduced: Network) -> Iterator[Network]:
-        """Networks of symbolic edges: all made so at once, which is fast; then one by one, while
-        the others adapt to each change."""
-        inputs = self.samples.inputs[~self.samples.held]
-        for library in LIBRARIES:
-            yield auto_symbolic(reduced, inputs, library=library)[0]
-        for library in LIBRARIES:
-            yield self.one_by_one(reduced, inputs, library)
 
     def one_by_one(self, model: Network, x: np.ndarray, library: list[str] | None) -> Network:
         """Replaces the edge with the best fit first; the remaining splines then adapt to it."""
@@ -132,7 +176,7 @@ class Search:
                     self.seen.add(whole)
                     for form in settled(whole, self.data(output), self.clock.over):
                         self.add(output, form)
-            if self.done():
+            if self.exact():
                 break
         if self.found():
             best = "; ".join(f"{row.expression}, error {row.error:.1e}" for row in self.chosen())
@@ -162,11 +206,24 @@ class Search:
         return [simplest(table, self.rounding(n)) for n, table in enumerate(self.tables())]
 
     def fits(self) -> bool:
-        """Whether all formulas are exact, or as good as the network."""
+        """Whether all formulas are exact, or as good as a network that explains the data."""
+        if self.misfit > POOR:
+            return self.exact()
         return all(
             row.error < EXACT * y.var() or no_worse(row.squares, network, AS_GOOD)
             for row, y, network in zip(self.chosen(), self.y.T, self.squares.T, strict=True)
         )
+
+    def exact(self) -> bool:
+        """Whether all formulas are exact."""
+        rows = zip(self.chosen(), self.y.T, strict=True) if self.found() else ()
+        return self.found() and all(row.error < EXACT * y.var() for row, y in rows)
+
+    def over(self, most: float = math.inf) -> bool:
+        """Whether time is over, or all formulas are good, and of that complexity at most."""
+        if self.clock.over():
+            return True
+        return self.done() and all(row.complexity <= most for row in self.chosen())
 
     def done(self) -> bool:
         """Whether all formulas are exact, or as good as the network, and what they leave noise."""

@@ -23,8 +23,8 @@ def settled(
     expression: sympy.Expr, data: Data, stop: Callable[[], bool] = lambda: False
 ) -> list[sympy.Expr]:
     """`expression` as it is and multiplied out, so that terms can cancel, each with its constants
-    fitted and rounded as the `data` allow. Those that are not real numbers there are left out.
-    `stop()` ends the rounding."""
+    fitted and rounded as the `data` allow, and then without common factors of numerators and
+    denominators. Those that are not real numbers there are left out. `stop()` ends the rounding."""
     forms = [expression]
     if complexity(expression) <= LARGEST:
         multiplied = sympy.expand(expression, power_exp=False)
@@ -34,7 +34,8 @@ def settled(
     for form in dict.fromkeys(forms):
         constants = Constants(form, data)
         if constants.settle(stop):
-            found.append(_decimal(constants.result()))
+            result = constants.result()
+            found.append(_decimal(min(sympy.factor_terms(result), result, key=complexity)))
     return list(dict.fromkeys(found))
 
 

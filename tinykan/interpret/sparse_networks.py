@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,13 @@ import numpy as np
 from tinykan.basis import BSpline
 from tinykan.fitting.penalties import Regularization
 from tinykan.interpret.attribution import attribution
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.pruning import edge_count, prune
+from tinykan.layers import KANLayer
 from tinykan.networks import KAN, Network
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.sampling import batches
+from tinykan.tensors import like
 from tinykan.training import Sampler, Training
 
 # Penalties relative to the targets' standard deviation, from the strongest on: the first under
@@ -28,6 +31,9 @@ STRENGTHS = (0.01, 0.003, 0.001)
 # fits worst. Below FITS no other penalty is tried. Noise may be above it: beyond NEARLY, another
 # penalty or a smaller network must be better by a fifth, or no worse by more than that.
 FITS, NEARLY, FIFTH = 1e-3, 0.1, 1.2
+# Of networks of products: intervals of their splines, the most that leave two rows for each
+# coefficient; starts of their training; and attribution scores below which edges are left out.
+INTERVALS, STARTS, THRESHOLDS = (12, 8, 5), 4, (0.3, 0.1, 0.03)
 
 
 class Clock:
@@ -101,6 +107,47 @@ def sparse_network(
     assert best is not None
     reduced = _with_fewer_nodes(best.reduced, samples, clock, log)
     return Sparse(best.trained, reduced, samples.misfit(reduced))
+
+
+def product_networks(
+    samples: Samples, factors: int, seed: int, clock: Clock, log: Callable[[str], None]
+) -> Iterator[Sparse]:
+    """Networks each of whose outputs is a product of so many `factors`, sums of functions of one
+    input: the best of several starts, without as many edges as possible, then with more of them.
+    Without noise, splines with fewer coefficients may fit worse though nothing is missing."""
+    inputs, targets = samples.inputs[~samples.held], samples.targets
+    nodes = factors * targets.shape[1]
+    rows = len(inputs) / (nodes * inputs.shape[1])
+    intervals = next((n for n in INTERVALS if 2 * (n + 3) <= rows), INTERVALS[-1])
+    groups = np.arange(nodes).reshape(-1, factors).tolist()
+    name = f"{inputs.shape[1]}-{targets.shape[1]}, products of {factors} factors"
+    trained: list[Network] = []
+    for start in range(seed, seed + (STARTS if factors > 1 else 1)):
+        rng = np.random.default_rng(start)
+        basis = BSpline(intervals)
+        sums = KANLayer(inputs.shape[1], nodes, basis, spline_weight=False, rng=rng)
+        # Products of factors around 0 start with gradients of almost 0.
+        sums.bias = like(sums.coefficients, rng.normal(size=nodes))
+        trained.append(Network([sums, MultiplicationLayer(groups)]))
+        refit(trained[-1], samples, clock)
+        misfits = sorted(map(samples.misfit, trained))
+        # Two starts that end alike have hardly ended in a local minimum.
+        if clock.over() or (len(misfits) > 1 and misfits[1] <= FIFTH * misfits[0]):
+            break
+    best = min(trained, key=samples.misfit)
+    whole, edges = samples.misfit(best), 0
+    for threshold in THRESHOLDS:
+        reduced = prune(best, inputs, node_threshold=0, edge_threshold=threshold)
+        if (left := edge_count(reduced)) == edges or left == edge_count(best) or clock.over():
+            continue
+        edges = left
+        refit(reduced, samples, clock)
+        found = Sparse(best, reduced, samples.misfit(reduced))
+        log(f"{name}: {left} of {edge_count(best)} edges left, error {found.misfit:.1e}")
+        if found.misfit <= max(FIFTH * whole, FITS):
+            yield found
+    log(f"{name}: error {whole:.1e}")
+    yield Sparse(best, best, whole)
 
 
 def _with_fewer_nodes(

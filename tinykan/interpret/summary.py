@@ -7,6 +7,7 @@ from itertools import count, product
 
 import numpy as np
 
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.layers import Layer
 from tinykan.networks import Network, parameter_count
 from tinykan.tensors import learnable
@@ -89,6 +90,8 @@ def _row(layer: Layer, live: np.ndarray) -> tuple[str, ...]:
     if on_basis.live_edges().any() or not named:
         named += [repr(basis)] if (basis := getattr(on_basis, "basis", None)) else []
         named += [base] if (base := getattr(on_basis, "base", None)) else []
+    if isinstance(layer, MultiplicationLayer):
+        named = ["product"]
     left = int(live.sum())
     edges = f"{left:,}" if left == live.size else f"{left:,} of {live.size:,}"
     sizes = f"{layer.in_features} → {layer.out_features}"

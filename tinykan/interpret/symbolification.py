@@ -17,6 +17,7 @@ from tinykan.errors import UserError, check_integer, lookup, other_names
 from tinykan.interpret.candidates import Candidate, candidates, fit_function
 from tinykan.interpret.curves import check_edge, layer_curves, samples_of
 from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.symbolic import (
     Affine,
     SymbolicLayer,
@@ -107,16 +108,18 @@ def auto_symbolic(
 ) -> tuple[Network, list[Choice]]:
     """A copy of the network in which every edge is replaced by its best candidate with an R^2 of at
     least `minimum_r2`, and the choice for each edge. Edges without such a candidate stay as they
-    are; masked edges and those of weight 0 are skipped. `library` names those of LIBRARY to try.
+    are; masked edges, those of weight 0, and factors of products are skipped. `library` names those
+    of LIBRARY to try.
 
     Layers are replaced in order, each for its inputs from the replaced layers before it at samples
     `x` `[n, in_features]`, so that these are in the domain of its functions.
     """
     network, chosen = model, []
     samples = samples_of(model, x)
-    for index in range(len(model.layers)):
+    for index, layer in enumerate(model.layers):
+        if isinstance(layer, MultiplicationLayer):
+            continue
         inputs, values = layer_curves(network, samples, index)
-        layer = network.layers[index]
         live, symbolic, edges = nonzero_edges(layer), symbolic_edges(layer), {}
         for i, o in np.argwhere(live).tolist():
             if (i, o) in symbolic:
