@@ -21,6 +21,10 @@ class UserError(ValueError):
     status = 1  # with which a script then exits
 
 
+class DivergenceError(UserError):
+    """The loss or the weights became infinite or NaN, or the loss exploded."""
+
+
 def warn(message: str) -> None:
     """Prints one line on standard error."""
     print(f"warning: {message}", file=sys.stderr)

@@ -79,11 +79,19 @@ class KANLayer:
     """
 
     def __init__(
-        self, in_features: int, out_features: int, basis: Basis | None = None, *,
-        base: str | None = "silu", spline_weight: bool = True, bias: bool = True,
-        mask: np.ndarray | Tensor | None = None, kernels: str = "auto",
-        initializer: str | None = None, rng: np.random.Generator | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_features: int,
+        out_features: int,
+        basis: Basis | None = None,
+        *,
+        base: str | None = "silu",
+        spline_weight: bool = True,
+        bias: bool = True,
+        mask: np.ndarray | Tensor | None = None,
+        kernels: str = "auto",
+        initializer: str | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
         check_integer("in_features", in_features, 1)
         check_integer("out_features", out_features, 1)
         if kernels not in ("auto", "reference"):

@@ -96,10 +96,18 @@ class KAN(Network):
 
     @other_names(width="widths=", grid="basis=BSpline(grid)", k="basis=BSpline(intervals, order=k)")
     def __init__(
-        self, widths: Sequence[int], basis: Basis | Sequence[Basis] | None = None, *,
-        activation: str = "identity", base: str | None = "silu", spline_weight: bool = True,
-        bias: bool = True, encoding: Encoding | None = None, norm: str | None = None, seed: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        widths: Sequence[int],
+        basis: Basis | Sequence[Basis] | None = None,
+        *,
+        activation: str = "identity",
+        base: str | None = "silu",
+        spline_weight: bool = True,
+        bias: bool = True,
+        encoding: Encoding | None = None,
+        norm: str | None = None,
+        seed: int = 0,
+    ) -> None:
         pairs = width_pairs(widths)
         basis = BSpline() if basis is None else basis
         bases = [basis] * len(pairs) if isinstance(basis, Basis) else list(basis)
@@ -119,9 +127,14 @@ class MLP(Network):
     """A multilayer perceptron: the same network on the basis Linear."""
 
     def __init__(
-        self, widths: Sequence[int], activation: str = "tanh", *, bias: bool = True,
-        encoding: Encoding | None = None, seed: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        widths: Sequence[int],
+        activation: str = "tanh",
+        *,
+        bias: bool = True,
+        encoding: Encoding | None = None,
+        seed: int = 0,
+    ) -> None:
         rng = np.random.default_rng(seed)
         initializer = "uniform" if activation == "relu" else "glorot"
         layers = [dense_layer(i, o, initializer, rng, bias) for i, o in width_pairs(widths)]

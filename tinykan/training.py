@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,24 +13,18 @@ from typing import Any
 import numpy as np
 from tinygrad import Context, Device, Tensor, TinyJit, dtypes
 from tinygrad.helpers import GlobalCounters, tqdm
-from tinygrad.nn.state import get_parameters
 
-from tinykan.errors import UserError, check_integer, warn
+from tinykan.errors import DivergenceError, UserError, check_integer, warn
 from tinykan.networks import Network
 from tinykan.optim import Adam, Schedule, learning_rates
-from tinykan.tensors import learnable, overwrite
+from tinykan.tensors import learnable
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 Loss = Callable[..., Tensor]  # of predictions and targets, or of the model, inputs and targets
 Penalty = Callable[[list[Tensor]], Tensor]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Factory = Callable[[list[Tensor]], Any]  # of a tinygrad.nn.optim.Optimizer, for parameters
-EXPLODED = 1e3  # times the first loss and the targets' variance: no run that gets there comes back
 OUTSIDE_SAMPLES = 512  # of a batch, from which the share of inputs outside the grid is taken
-
-
-class DivergenceError(UserError):
-    """The loss or the weights became infinite or NaN, or the loss exploded."""
 
 
 @dataclass
@@ -193,6 +186,8 @@ class Training:
             from tinykan.fitting import grid_moves  # a wing, which only this option needs
 
             self.moves, self.move_grids = grid_moves(self, steps, grid_updates, self.adam)
+        from tinykan.fitting.divergence import DivergenceGuard  # a wing, which knows no training
+
         variance = self.points(0)[1].numpy().astype(np.float64).var(axis=0).max()
         self.done, self.history, self.guard = 0, History(), DivergenceGuard(model, float(variance))
         if resume:
@@ -291,51 +286,6 @@ class Training:
             from tinykan.fitting.moving_grids import warn_of_inputs_outside
 
             self.warned = warn_of_inputs_outside(self.history.outside, bool(self.grid_updates))
-
-
-class DivergenceGuard:
-    """Keeps the last weights known to be good: a loss vouches for the weights before its step, so
-    that weights are good once the next logged loss shows it."""
-
-    def __init__(self, model: Network, scale: float) -> None:
-        self.first_loss, self.scale = math.inf, scale
-        self.watch(model, 0)
-
-    def watch(self, model: Network, step: int) -> None:
-        """From here on it keeps the weights that `model` has now, after `step`, and later ones."""
-        # With the knots, which may move, and without which coefficients mean nothing.
-        self.weights = get_parameters(model)
-        self.good = self.latest = step, self._copy()
-
-    def check(self, step: int, loss: float) -> None:
-        """Raises DivergenceError, with the good weights restored, if `loss` of `step` is bad."""
-        copy, (good_step, good) = self._copy(), self.good
-        finite = math.isfinite(loss) and all(np.isfinite(values).all() for values in copy)
-        if not finite or loss > EXPLODED * max(self.first_loss, self.scale, 1e-12):
-            for weight, values in zip(self.weights, good, strict=True):
-                overwrite(weight, values)
-            self.latest = self.good
-            problem = f"training diverged by step {step} (loss {loss:.3g})"
-            kept = f"the weights of step {good_step} are kept; try a lower learning rate"
-            raise DivergenceError(f"{problem}; {kept}")
-        self.first_loss = loss if step == 1 else self.first_loss
-        self.good, self.latest = self.latest, (step, copy)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        kept = {"good": self.good[1], "latest": self.latest[1]}
-        return {f"{name}.{i}": v for name, arrays in kept.items() for i, v in enumerate(arrays)}
-
-    def record(self) -> list[float]:
-        return [self.first_loss, self.good[0], self.latest[0]]
-
-    def restore(self, arrays: dict[str, np.ndarray], record: list[float]) -> None:
-        count = range(len(self.weights))
-        self.first_loss, (good_step, latest_step) = record[0], map(int, record[1:])
-        self.good = good_step, [arrays[f"good.{i}"] for i in count]
-        self.latest = latest_step, [arrays[f"latest.{i}"] for i in count]
-
-    def _copy(self) -> list[np.ndarray]:
-        return [weight.numpy().copy() for weight in self.weights]
 
 
 def targets_for(prediction: Tensor, y: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ class LBFGS:
         parts = np.split(flat.astype(self._type), self._ends)
         for weight, values in zip(self.weights, parts, strict=True):
             memory: Any = weight.uop.base.realized
-            memory.copyin(memoryview(values).cast("B"))
+            memory.copyin(values.data.cast("B"))
 
 
 def has_float64() -> bool:

@@ -43,6 +43,7 @@ def derivatives(
     y = sum_i phi_i(x_i), y' = sum_i phi_i' x_i' and y'' = sum_i phi_i'' x_i'^2 + phi_i' x_i''.
     Raises UserError where a function of the network has no such derivative.
 
+    >>> from tinykan import KAN
     >>> u, first, second = derivatives(KAN([2, 5, 1]), Tensor.zeros(10, 2))
     >>> u.shape, first.shape, second.shape
     ((10, 1), (10, 1, 2), (10, 1, 2))
