@@ -160,4 +160,7 @@ def largest_divisor(number: int, limit: int) -> int:
 def no_second_derivative(*_: object) -> NoReturn:
     """The gradient of kernels that compute gradients: there is none."""
     path = "KANLayer(..., kernels='reference')"
-    raise UserError(f"second derivatives: the kernels have none; plain tensors do, with {path}")
+    raise UserError(
+        "second derivatives with respect to the inputs: tinykan.derivatives(model, x) gives them; "
+        f"the kernels cannot be differentiated twice, tensor operations can, with {path}"
+    )
