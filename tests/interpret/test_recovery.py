@@ -91,13 +91,6 @@ def test_known_formulas_of_tables_are_found(name, noise):
 
 
 @pytest.mark.long
-def test_a_damped_wave_of_one_input_is_found():
-    t = np.random.default_rng(0).uniform(0, 3, 300)
-    found = recover(t, 2 * np.exp(-t) * np.cos(5 * t), input_names=["t"])
-    assert found.exact and str(found.formula[0]) == "2*exp(-t)*cos(5*t)"
-
-
-@pytest.mark.long
 def test_relativistic_addition_is_found():
     u, v = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 500))
     found = recover(np.c_[u, v], (u + v) / (1 + u * v), input_names=["u", "v"])
