@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from contenders import CONTENDERS
+from equation_contenders import EQUATIONS
 
 from tinykan import device
 from tinykan.errors import UserError, lookup
@@ -26,6 +27,7 @@ from tinykan.runs.folder import Wanted
 from tinykan.runs.pictures import drawing
 from tinykan.runs.records import versions
 
+EVERY = CONTENDERS | EQUATIONS
 PAUSE = 0.2  # seconds between contenders, in which the threads of the last one fall asleep
 WARM, TIMED = 3, 3  # steps of each turn: to wake threads and caches, and to be measured
 
@@ -41,7 +43,9 @@ class Config:
     grids: str = option("5,50", "numbers of intervals")
     batches: str = option("4096", "batch sizes")
     networks: str = option("32-64-64-64-1", "widths of the layers, networks separated by commas")
-    only: str | None = option(None, "names of contenders, separated by commas (default: all)")
+    only: str | None = option(
+        None, "names of contenders, separated by commas (default: all but those of Poisson)"
+    )
     rounds: int = option(10, "turns of each, of 3 timed steps and passes", minimum=1)
     limit: float = option(3.0, "leave a contender out beyond the size at which its step takes X s")
     device: str | None = option(None, "tinygrad device (default: the best one here)")
@@ -58,7 +62,7 @@ class Config:
 def main(config: Config) -> None:
     place = device.select(config.device)
     chosen = config.only.split(",") if config.only else list(CONTENDERS)
-    packages = {name: lookup("contender", name, CONTENDERS).packages for name in chosen}
+    packages = {name: lookup("contender", name, EVERY).packages for name in chosen}
     names = [n for n in chosen if all(map(importlib.util.find_spec, packages[n]))]
     print("left out, not installed:", ", ".join(n for n in chosen if n not in names) or "none")
     drawn = len(set(_numbers(config.grids))) > 1 and drawing() is not None
@@ -129,7 +133,7 @@ def measure(
 
 def work(pipe, name: str, grid: int, batch: int, widths: list[int], place: str) -> None:
     """A contender's process: builds and warms up, then takes steps on request."""
-    contender = CONTENDERS[name]
+    contender = EVERY[name]
     try:
         start = time.perf_counter()
         rng = np.random.default_rng(0)
@@ -160,8 +164,9 @@ def seconds(run: Callable[[], None]) -> float:
 
 
 def table(rows: list[dict]) -> str:
-    """The results in Markdown; ratios are to the spline of tinykan of the same size."""
-    ours = {_size(r): r["ms"] for r in rows if r["name"] == "tinykan spline" and "ms" in r}
+    """The results in Markdown; ratios are to tinykan's spline of the same size."""
+    named = ("tinykan spline", "tinykan Poisson")
+    ours = {_size(r): r["ms"] for r in rows if r["name"] in named and "ms" in r}
     lines = [
         "| library | intervals | batch | network | ms per step | ratio | forward, ms | compile, s "
         "| peak, MB | kernels | parameters |",
