@@ -133,7 +133,7 @@ class KANLayer:
     def edges(self, x: Tensor) -> Tensor:
         check_input(self, x)
         functions, weights = self._functions_and_weights(x)
-        return (functions.unsqueeze(-1) * weights).sum(-2)
+        return (functions.contiguous().unsqueeze(-1) * weights).sum(-2)
 
     def outside(self, x: Tensor) -> Tensor:
         return self.basis.outside(x).cast(x.dtype).mean()

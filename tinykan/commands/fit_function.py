@@ -49,7 +49,8 @@ def main(config: Config) -> None:
     )
     figures = drawing()
     history, problem = out.train()
-    fitted = task.fitted(Predictor(model, chunk=2048))
+    chunk = min(config.batch, len(inputs))  # the shapes of training: kernels are shared
+    fitted = task.fitted(Predictor(model, chunk))
     scores = task.scores(fitted)
     title = f"{config.model}, {parameter_count(model)} parameters, RMSE {scores['rmse']:.2e}"
     if figures:
