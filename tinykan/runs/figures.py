@@ -42,7 +42,8 @@ def save_comparison(original: np.ndarray, fit: np.ndarray, path: Path, title: st
     wide, high = np.array([wide, high]) * min(1.0, LONGEST / max(wide, high))
     slot, stacked = max(wide, NARROWEST), width > 2 * height
     names = [f"original, {width} x {height}", title, f"absolute error, mean {error.mean():.3f}"]
-    names = [fill(name, int(13 * slot)) for name in names]  # 10 points: 13 characters to an inch
+    # 10 points: 13 characters to an inch. A space that is not broken keeps the number and its unit.
+    names = [fill(name.replace(" dB", "\N{NO-BREAK SPACE}dB"), int(13 * slot)) for name in names]
     heading = 0.12 + 0.17 * max(1 + name.count("\n") for name in names)
     columns, rows = (1, 3) if stacked else (3, 1)
     # In inches: margins of 0.1 between the panels, and the scale on the right with its label.
