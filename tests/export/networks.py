@@ -1,4 +1,4 @@
-"""One network for everything that a saved file can hold, and points inside and outside its range."""
+"""A network for everything that a saved file can hold, and points inside and outside its range."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ NumPy and is the definition of what it means.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,12 +138,14 @@ def evaluate(program: Program, x: np.ndarray) -> np.ndarray:
 
 def _add(term: Combination | Splines | Edges, x: np.ndarray, y: np.ndarray) -> None:
     if isinstance(term, Edges):
-        found = computed([term.function], x[:, term.sources], term.parameters.T)[0]
-        np.add.at(y, (slice(None), term.targets), found)
+        (found,) = computed([term.function], x[:, term.sources], term.parameters.T)
+        np.add.at(y.T, term.targets, found.T)
+        return
+    if isinstance(term, Splines):
+        phi = spline_values(term, x)
     else:
-        spline = isinstance(term, Splines)
-        phi = spline_values(term, x) if spline else np.stack(computed(term.functions, x), axis=-1)
-        y += np.einsum("bin,ino->bo", phi, term.weights, optimize=True)
+        phi = np.stack(computed(term.functions, x, ()), axis=-1)
+    y += np.einsum("bin,ino->bo", phi, term.weights, optimize=True)
 
 
 def spline_values(term: Splines, x: np.ndarray) -> np.ndarray:
@@ -171,16 +174,18 @@ def spline_values(term: Splines, x: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x)[..., None], np.nan, found[..., order : order + functions])
 
 
+OPERATIONS: dict[str, Callable[..., np.ndarray]] = {
+    "maximum": np.maximum, "minimum": np.minimum, "add": np.add, "subtract": np.subtract,
+    "multiply": np.multiply, "divide": np.divide, "less": np.less, "negate": np.negative,
+    "floor": np.floor, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log,
+    "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "where": np.where,
+}  # fmt: skip
+
+
 def computed(
-    functions: tuple[Expression, ...] | list[Expression], x: np.ndarray, parameters: object = ()
+    functions: Sequence[Expression], x: np.ndarray, parameters: Sequence[np.ndarray] | np.ndarray
 ) -> list[np.ndarray]:
-    """The value of each of the `functions` at `x`; `parameters[k]` is an array that goes with it."""
-    operations = {
-        "maximum": np.maximum, "minimum": np.minimum, "add": np.add, "subtract": np.subtract,
-        "multiply": np.multiply, "divide": np.divide, "less": np.less, "negate": np.negative,
-        "floor": np.floor, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log,
-        "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "where": np.where,
-    }  # fmt: skip
+    """The values of `functions` at `x`; the arrays `parameters` are of its shape, or broadcast."""
     found: dict[Expression, np.ndarray] = {}
     for node in in_order(functions):
         match node.op:
@@ -189,7 +194,7 @@ def computed(
             case "constant":
                 found[node] = np.full(x.shape, node.value)
             case "parameter":
-                found[node] = np.broadcast_to(parameters[int(node.value)], x.shape)  # type: ignore[index]
+                found[node] = np.broadcast_to(parameters[int(node.value)], x.shape)
             case op:
-                found[node] = operations[op](*(found[o] for o in node.operands))
+                found[node] = OPERATIONS[op](*(found[o] for o in node.operands))
     return [found[function] for function in functions]

@@ -104,8 +104,8 @@ def _splines(basis: BSpline, weights: np.ndarray) -> Splines:
 
 def _pieces(knots: np.ndarray, order: int) -> np.ndarray:
     """Polynomials of the B-splines on `knots` `[rows, cells + 1]` in every cell, of t from 0 to 1,
-    `[rows, cells, order + 1, order + 1]` as `Splines` has them, by the recursion of Cox and de Boor.
-    In empty cells they are 0."""
+    `[rows, cells, order + 1, order + 1]` as `Splines` has them, by the recursion of Cox and
+    de Boor. In empty cells they are 0."""
     rows, cells = knots.shape[0], knots.shape[1] - 1
     left, width = knots[:, :-1], np.diff(knots, axis=1)
     current = np.zeros((rows, cells, order + 1, order + 1))
