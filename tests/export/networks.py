@@ -25,6 +25,7 @@ from tinykan import (
     Wavelet,
 )
 from tinykan.activations import ACTIVATIONS
+from tinykan.export import evaluate, lowered
 from tinykan.interpret.library import LIBRARY
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.layers import Layer
@@ -153,3 +154,14 @@ def points(model: Network, count: int = 400) -> np.ndarray:
 
 def outputs(model: Network, x: np.ndarray) -> np.ndarray:
     return model(Tensor(x)).numpy()
+
+
+def settled(model: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Points and the outputs of `model` there, but for points where float32 itself does not compute
+    the network to a third of 1e-5: another order of its sums gives another result. These are few.
+    """
+    x = points(model)
+    given, exact = outputs(model, x), evaluate(lowered(model), x)
+    known = (np.abs(given - exact) < 3e-6 * (1 + np.abs(exact))).all(axis=1)
+    assert known.mean() > 0.8
+    return x[known], given[known]
