@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HEADER = """\
-/* {name}: a network of {in_features} inputs and {out_features} outputs, written by tinykan {version}
+/* {name}: a network of {in_features} inputs and {out_features} outputs, by tinykan {version}
  *
 {text}
  *
