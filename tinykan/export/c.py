@@ -8,7 +8,7 @@ import textwrap
 
 from tinykan.errors import UserError
 from tinykan.export import c_text
-from tinykan.export.c_stages import Stages
+from tinykan.export.c_stages import Stages, padded
 from tinykan.export.form import Program
 
 
@@ -25,8 +25,8 @@ def c_source(
             f"one has {program.in_features} and {program.out_features}"
         )
     stages = Stages()
-    for index, (stage, width) in enumerate(zip(program.stages, program.widths, strict=False), 1):
-        stages.add(index, stage, width)
+    for stage, width in zip(program.stages, program.widths, strict=False):
+        stages.add(stage, width, last=stage is program.stages[-1])
     code = "\n".join([*stages.arrays, *stages.functions])
     names = {"name": name, "in_features": program.in_features}
     names |= {"out_features": program.out_features}
@@ -37,12 +37,12 @@ def c_source(
         body=_body(program),
     )
     helpers = _helpers(code)
-    includes = {"math.h", *(("stdint.h", "string.h") if "memcpy" in helpers else ())}
+    includes = {"math.h", "stdint.h"} | ({"string.h"} if "memcpy" in helpers else set())
     if main:
         includes |= {"stdio.h", "stdlib.h"}
         function += c_text.MAIN.format(**names, **_main_options(program))
     included = "".join(f"#include <{file}>\n" for file in sorted(includes))
-    text = "\n".join(part for part in (included, helpers, code, function) if part)
+    text = "\n".join(part for part in (included, c_text.PRAGMA, helpers, code, function) if part)
     _check_name(name, text, uses=3 if main else 2)
     return _header(program, names, version) + text
 
@@ -60,7 +60,7 @@ def _counted(count: int) -> str:
 
 def _body(program: Program) -> str:
     """Stages write into two vectors in turn, the last one into the output."""
-    inner = program.widths[1:-1]
+    inner = [padded(width) for width in program.widths[1:-1]]
     sizes = [max(inner[first::2], default=0) for first in (0, 1)]
     vectors = [f"{name}[{size}]" for name, size in zip("ab", sizes, strict=True) if size]
     lines = [f"float {', '.join(vectors)};"] if vectors else []

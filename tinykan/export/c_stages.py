@@ -13,7 +13,7 @@ from tinykan.export.printing import Syntax, number, statements, wrapped
 OPERATIONS = {
     "add": "({} + {})", "subtract": "({} - {})", "multiply": "({} * {})", "divide": "({} / {})",
     "less": "{} < {}", "where": "({} ? {} : {})", "negate": "(-{})",
-    "maximum": "maximum({}, {})", "minimum": "minimum({}, {})", "floor": "floorf({})",
+    "maximum": "maximum({}, {})", "minimum": "minimum({}, {})", "floor": "whole({})",
     "abs": "fabsf({})", "sqrt": "sqrtf({})", "log": "logf({})", "exp": "exponential({})",
     "sin": "sine({})", "cos": "cosine({})", "tanh": "hyperbolic_tangent({})",
 }  # fmt: skip
@@ -25,6 +25,12 @@ def literal(value: float) -> str:
 
 
 SYNTAX = Syntax(OPERATIONS, literal, "const float {name} = {value};", x="v")
+
+
+def padded(out: int) -> int:
+    """The length of a vector with room for whole vector registers."""
+    step = 8 if out > 8 else 4 if out > 4 else 1
+    return -(-out // step) * step
 
 
 class Stages:
@@ -40,12 +46,14 @@ class Stages:
         self.functions: list[str] = []
         self.arrays: list[str] = []
 
-    def add(self, index: int, stage: Sum | Normalize, width: int) -> None:
-        """The stage of that index, after a vector of `width` numbers."""
+    def add(self, stage: Sum | Normalize, width: int, *, last: bool) -> None:
+        """The stage after a vector of `width` numbers. All but the last one may write more numbers
+        than they have features, up to `padded` ones."""
+        index = len(self.functions) + 1
         if isinstance(stage, Normalize):
             lines = _normalization(stage)
         else:
-            lines = self._sum(index, stage, width)
+            lines = self._sum(index, stage, width, last)
         if not any(re.search(r"\bx\b", line) for line in lines):
             lines.insert(0, "(void)x;")
         head = f"static void stage_{index}(const float *restrict x, float *restrict y)"
@@ -59,18 +67,20 @@ class Stages:
         self.arrays.append(text)
         return name
 
-    def _sum(self, index: int, stage: Sum, width: int) -> list[str]:
+    def _sum(self, index: int, stage: Sum, width: int, last: bool) -> list[str]:
         out = stage.out_features
         edges = [term for term in stage.terms if isinstance(term, Edges)]
         bases = [term for term in stage.terms if not isinstance(term, Edges)]
         targets = np.concatenate([np.zeros(0, int), *(term.targets for term in edges)])
         assigned = not (bases or stage.bias.any()) and sorted(targets.tolist()) == [*range(out)]
+        columns = padded(out) if bases and not last else out
         lines = []
         if not assigned:
-            start = self._array(f"bias_{index}", stage.bias) + "[o]" if stage.bias.any() else "0.0f"
-            lines += [f"for (int o = 0; o < {out}; o++)", f"    y[o] = {start};"]
+            bias = np.pad(stage.bias, (0, columns - out))
+            start = self._array(f"bias_{index}", bias) + "[o]" if stage.bias.any() else "0.0f"
+            lines += [f"for (int o = 0; o < {columns}; o++)", f"    y[o] = {start};"]
         if bases:
-            lines += self._bases(index, bases, width, out)
+            lines += self._bases(index, bases, width, columns)
         for n, edge_term in enumerate(edges):
             lines += self._edges(f"{index}_{n}", edge_term, width, out, "=" if assigned else "+=")
         return lines
@@ -80,11 +90,13 @@ class Stages:
     ) -> list[str]:
         declared, before, rows, products = [], [], [], []
         for n, term in enumerate(terms):
-            name, weights, start = f"{index}_{n}", term.weights, "i"
+            name, start, weights = f"{index}_{n}", "i", term.weights
+            more = term.order + 1 if isinstance(term, Splines) else 0
+            columns = out - weights.shape[2]
+            weights = np.pad(weights, [(0, 0), (more, more), (0, columns)])
             if isinstance(term, Splines):
                 lines, functions = self._splines(name, term)
-                weights = _padded(term)
-                declared.append(f"int row_{n}[{width}];")
+                declared.append(f"int32_t row_{n}[{width}];")
                 before += _loop(width, [*lines, f"row_{n}[i] = row;"], functions, n)
                 start = f"(i * {weights.shape[1]} + row_{n}[i])"
             elif term.functions == (X,):
@@ -119,9 +131,8 @@ class Stages:
             )
             lines = [
                 f"const float u = clamped({u}, {literal(low + 0.5)}, {literal(high + 0.5)});",
-                "const float whole = floorf(u), t = u - whole;",
-                f"const float known = whole >= {literal(low)} ? whole : {literal(low)};",
-                f"const int row = (int)known + {-low};",
+                f"const int32_t row = integer(u + {literal(-low)});",
+                f"const float t = u - (float)(row - {-low});",
             ]
         else:
             knots, count = self._array(f"knots_{name}", term.knots), term.cells + 1
@@ -133,7 +144,7 @@ class Stages:
             lines = [
                 f"const float *const knots = {knots}{f' + i * {count}' if own else ''};",
                 f"const float v = clamped(x[i], knots[0], knots[{count - 1}]);",
-                f"const int row = cell(knots, {count}, x[i]);",
+                f"const int32_t row = cell(knots, {count}, x[i]);",
                 "const float left = knots[row > 0 ? row - 1 : 0];",
                 f"const float right = knots[row < {count} ? row : {count - 1}];",
                 "const float t = (v - left) / (right > left ? right - left : 1.0f);",
@@ -184,12 +195,6 @@ class Stages:
         if np.array_equal(places, np.arange(first, first + len(places))):
             return f"k + {first}" if first else "k"
         return f"{self._array(name, places)}[k]"
-
-
-def _padded(term: Splines) -> np.ndarray:
-    """Weights with order + 1 rows of zeros before and after those of every input."""
-    more = term.order + 1
-    return np.pad(term.weights, [(0, 0), (more, more), (0, 0)])
 
 
 def _loop(width: int, lines: list[str], functions: list[str], index: int) -> list[str]:

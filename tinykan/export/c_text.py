@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HEADER = """\
-/* {name}: a network of {in_features} inputs and {out_features} outputs, written by tinykan {version}
+/* {name}: a network of {in_features} inputs and {out_features} outputs, by tinykan {version}
  *
 {text}
  *
@@ -12,7 +12,16 @@ HEADER = """\
  */
 """
 
-# Helpers, each after those that it needs. NaN stays NaN in all.
+# Without these, loops over activations are not vectorized, since a comparison with NaN could raise
+# a trap, and the sums of a layer take 2.5 times as long with GCC 12's -O3.
+PRAGMA = """\
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-trapping-math", "no-loop-unroll-and-jam")
+#endif
+"""
+
+# Helpers, each after those that it needs. NaN stays NaN. There is no floorf: before SSE4.1 it is a
+# call, and not vectorized.
 HELPERS = {
     "maximum": """\
 static inline float maximum(float x, float y)
@@ -29,17 +38,35 @@ static inline float minimum(float x, float y)
     "clamped": """\
 static inline float clamped(float x, float low, float high)
 {
-    return x < low ? low : x > high ? high : x;
+    const float y = x < low ? low : x;
+    return y > high ? high : y;
+}
+""",
+    "integer": """\
+/* x without its fraction, for -2^31 < x < 2^31; 0 for NaN. */
+static inline int32_t integer(float x)
+{
+    const float known = x == x ? x : 0.0f;
+    return (int32_t)known;
+}
+""",
+    "whole": """\
+/* The largest integer up to x. */
+static inline float whole(float x)
+{
+    const float near = (float)integer(clamped(x, -8388608.0f, 8388608.0f));
+    const float below = near - 1.0f, down = near > x ? below : near;
+    return fabsf(x) < 8388608.0f ? down : x;
 }
 """,
     "exponential": """\
-/* e^x for x within (-87, 87), and beyond as there: in arithmetic that is vectorized. */
+/* e^x for x within (-87, 87), and beyond as there. */
 static inline float exponential(float x)
 {
     const float bounded = clamped(x, -87.0f, 87.0f);
-    const float whole = floorf(bounded * 1.4426950f + 0.5f);
-    const float rest = (bounded - whole * 0.69335938f) + whole * 2.1219444e-4f;
-    const int32_t bits = ((int32_t)(whole >= -126.0f ? whole : -126.0f) + 127) * 8388608;
+    const int32_t exponent = integer(bounded * 1.4426950f + 127.5f);
+    const float turns = (float)(exponent - 127), rest = bounded - turns * 0.69314718f;
+    const int32_t bits = exponent * 8388608;
     float power;
     memcpy(&power, &bits, sizeof power);
     return power * (1.0f + rest * (1.0f + rest * (0.5f + rest * (0.16666667f
@@ -53,14 +80,21 @@ static inline float hyperbolic_tangent(float x)
     return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f;
 }
 """,
+    "half_turns": """\
+/* x / pi, as far as float32 knows it to a fraction. */
+static inline float half_turns(float x)
+{
+    return clamped(x * 0.31830987f, -8388608.0f, 8388608.0f);
+}
+""",
     "sine": """\
 /* The angle less its nearest multiple of pi, then Taylor's series. */
 static inline float sine(float x)
 {
-    const float half_turns = x * 0.31830987f;
-    const float nearest = floorf(half_turns + 0.5f);
-    const float sign = 1.0f - 2.0f * (nearest - 2.0f * floorf(nearest * 0.5f));
-    const float y = (half_turns - nearest) * 3.1415927f, z = y * y;
+    const float turns = half_turns(x);
+    const int32_t nearest = integer(turns + (turns < 0.0f ? -0.5f : 0.5f));
+    const float sign = (float)(1 - 2 * (nearest & 1));
+    const float y = (turns - (float)nearest) * 3.1415927f, z = y * y;
     return sign * (y * (1.0f + z * (-0.16666667f + z * (0.008333334f + z * (-1.9841270e-4f
         + z * (2.7557319e-6f + z * -2.5052108e-8f))))));
 }
@@ -68,21 +102,21 @@ static inline float sine(float x)
     "cosine": """\
 static inline float cosine(float x)
 {
-    const float half_turns = x * 0.31830987f;
-    const float nearest = floorf(half_turns + 0.5f);
-    const float sign = 1.0f - 2.0f * (nearest - 2.0f * floorf(nearest * 0.5f));
-    const float y = (half_turns - nearest) * 3.1415927f, z = y * y;
+    const float turns = half_turns(x);
+    const int32_t nearest = integer(turns + (turns < 0.0f ? -0.5f : 0.5f));
+    const float sign = (float)(1 - 2 * (nearest & 1));
+    const float y = (turns - (float)nearest) * 3.1415927f, z = y * y;
     return sign * (1.0f + z * (-0.5f + z * (0.041666668f + z * (-0.0013888889f
         + z * (2.4801588e-5f + z * (-2.7557319e-7f + z * 2.0876757e-9f))))));
 }
 """,
     "cell": """\
 /* How many of `count` knots are at or left of x; for x at the last one, how many are left of it. */
-static int cell(const float *knots, int count, float x)
+static int32_t cell(const float *knots, int32_t count, float x)
 {
-    int low = 0, high = count;
+    int32_t low = 0, high = count;
     while (low < high) {
-        const int middle = (low + high) / 2;
+        const int32_t middle = (low + high) / 2;
         if (knots[middle] < x || (knots[middle] == x && x < knots[count - 1]))
             low = middle + 1;
         else
