@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 OPTIONS = [
     "--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
@@ -36,8 +38,16 @@ def answer_of(page: str, script: str, *, query: str = "", size: str = "800,600")
     content = f"<script>{PREAMBLE}</script>{page}<script>{script}</script>"
     with _served(content) as (port, done, answers), tempfile.TemporaryDirectory() as profile:
         address = f"http://127.0.0.1:{port}/{query}"
-        command = [CHROMIUM, *OPTIONS, f"--window-size={size}", f"--user-data-dir={profile}", address]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
+        command = [
+            CHROMIUM,
+            *OPTIONS,
+            f"--window-size={size}",
+            f"--user-data-dir={profile}",
+            address,
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as browser:
             try:
                 assert done.wait(300), "the browser did not answer"
             finally:

@@ -14,7 +14,7 @@ from tests.export.networks import NETWORKS, outputs, trained
 from tinykan.export import Program, lowered
 from tinykan.export.expressions import X
 from tinykan.export.form import Edges, Sum
-from tinykan.export.page import _file, page_data
+from tinykan.export.page import file_of_page, page_data
 from tinykan.tasks.images import to_bytes
 
 WIDTH, HEIGHT = 23, 17
@@ -69,7 +69,7 @@ def is_image(model) -> bool:
 
 
 def limited(program: Program, scale: float) -> Program:
-    """The program, and tanh(y / scale) of its outputs: pictures that are neither black nor white."""
+    """The program, and tanh(y / scale) of its outputs: pictures neither black nor white."""
     order = np.arange(program.out_features)
     edges = Edges((X / scale).tanh(), order, order, np.zeros((len(order), 0)))
     stage = Sum((edges,), np.zeros(len(order)))
@@ -99,7 +99,7 @@ def drawn() -> dict[str, dict[str, str]]:
         textured, _ = page_data(program, textured=True)
         jobs[name] = {"constants": constants, "textured": textured, "source": source}
     script = SCRIPT.replace("VIEW", json.dumps(VIEW)).replace("NETWORKS", json.dumps(jobs))
-    return answer_of(f"<script>{_file('renderers.js')}</script>", script)
+    return answer_of(f"<script>{file_of_page('renderers.js')}</script>", script)
 
 
 def points() -> np.ndarray:

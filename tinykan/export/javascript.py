@@ -1,4 +1,4 @@
-"""Networks as JavaScript, for pages where there is no GPU: it reads the tables that shaders read."""
+"""Networks as JavaScript, for pages where there is no GPU: it reads the tables of shaders."""
 
 from __future__ import annotations
 

@@ -38,9 +38,7 @@ def layer_curves(program: Program) -> list[dict[str, Any]]:
     if sum(map(len, edges.values())) > MAX_FUNCTIONS:
         return []
     points = _points(program.in_features)
-    return [
-        _layer(program, n, edges[n], points) for n in learned if edges[n]
-    ]
+    return [_layer(program, n, edges[n], points) for n in learned if edges[n]]
 
 
 def _is_learned(stage: Sum | Normalize) -> bool:
@@ -51,7 +49,9 @@ def _is_learned(stage: Sum | Normalize) -> bool:
     bases = [t for t in stage.terms if not isinstance(t, Edges)]
     if any(isinstance(t, Splines) or t.functions != (X,) for t in bases):
         return True
-    targets = np.concatenate([np.zeros(0, int), *(t.targets for t in stage.terms if isinstance(t, Edges))])
+    targets = np.concatenate(
+        [np.zeros(0, int), *(t.targets for t in stage.terms if isinstance(t, Edges))]
+    )
     return len(np.unique(targets)) < len(targets)
 
 

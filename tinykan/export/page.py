@@ -23,8 +23,9 @@ from tinykan.tasks.images import to_pillow
 
 SCRIPTS = ("renderers.js", "enlarging.js", "curves.js", "page.js", "interaction.js")
 SIDE = 256  # of the picture, where there is no original whose size is known
-# Longer shaders take seconds to compile: their parameters are in a texture instead.
-MAX_CONSTANT_SHADER = 48 * 1024
+# Longer shaders take seconds to compile, and arrays of constants are slow to read: parameters are in
+# a texture instead.
+MAX_CONSTANT_SHADER = 64 * 1024
 
 
 def page(
@@ -68,12 +69,12 @@ def page(
         "title": html.escape(title),
         "lead": html.escape(_lead(program, bool(originals), slices)),
         "text": html.escape(program.text),
-        "style": _file("page.css"),
+        "style": file_of_page("page.css"),
         "data": json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
         "network": source,
-        "script": "\n".join(map(_file, SCRIPTS)),
+        "script": "\n".join(map(file_of_page, SCRIPTS)),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda name: values[name[1]], _file("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: values[name[1]], file_of_page("page.html"))
 
 
 def page_data(program: Program, textured: bool | None) -> tuple[dict[str, Any], str]:
@@ -82,7 +83,7 @@ def page_data(program: Program, textured: bool | None) -> tuple[dict[str, Any], 
     source = javascript_source(program, tables)
     shader = page_shader(program, None)
     if textured is None:
-        textured = len(shader) > MAX_CONSTANT_SHADER
+        textured = len(shader) > MAX_CONSTANT_SHADER or "\nconst " in shader
     if textured:
         shader = page_shader(program, tables)
     data = {
@@ -95,21 +96,22 @@ def page_data(program: Program, textured: bool | None) -> tuple[dict[str, Any], 
     return data, source
 
 
-def _file(name: str) -> str:
-    return (files("tinykan.export") / "page" / name).read_text(encoding="utf-8")
+def file_of_page(name: str) -> str:
+    """The text of a file that pages consist of."""
+    return (files("tinykan.export") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _lead(program: Program, compared: bool, slices: int) -> str:
     kind = "brightness" if program.out_features == 1 else "color"
     lead = f"A neural network that computes the {kind} at any point of a picture"
     lead += f", of which it holds {slices}" if slices > 1 else ""
-    lead += ". It has no pixels, and can be enlarged without end"
+    lead += ". It has no pixels: enlarge it far beyond the resolution it was trained at"
     if compared:
-        lead += "; beside it is the original, enlarged in two usual ways"
+        lead += ", and compare it with the original, enlarged in two usual ways"
     lead += "."
     if slices > 1:
-        lead += " Between two pictures it was never trained: what the slider shows there is a blend"
-        lead += " of its own."
+        lead += " It was never trained between two pictures: what the slider shows there is its own"
+        lead += " transition."
     return lead
 
 

@@ -7,19 +7,23 @@ import string
 
 from tinykan.errors import UserError
 from tinykan.export.form import Program
-from tinykan.export.shader_languages import EXACT_GLSL, EXACT_WAVES, GLSL, WGSL, Language
 from tinykan.export.shader_definitions import Definitions
+from tinykan.export.shader_languages import EXACT_GLSL, EXACT_WAVES, GLSL, WGSL, Language
 from tinykan.export.shader_stages import Stages
 from tinykan.export.tables import Tables, blocks
 
+# Chromium on SwiftShader compiles this much in ten seconds, and twice as much not at all. Arrays of
+# constants take it five times as long as constants in formulas.
 MAX_BYTES = 256 * 1024
+MAX_ARRAY_BYTES = 96 * 1024
 
 
 def glsl_source(program: Program, name: str = "network", *, main: bool = False) -> str:
     """GLSL ES 3.00 that defines `NAME`, from one to four coordinates to as many values as the
     network has, at most four; with `main` also `mainImage`, ready to be pasted into Shadertoy.
     Raises UserError for other numbers, for names that are not allowed or taken, for a network that
-    holds no image if `main` is asked for, and if the text is longer than `MAX_BYTES`."""
+    holds no image if `main` is asked for, and if the text is longer than shader
+    compilers take."""
     return _source(program, name, GLSL, GLSL_MAIN if main else None)
 
 
@@ -45,10 +49,16 @@ def _source(program: Program, name: str, language: Language, main: str | None) -
         )
     _check_name(name, text, language, 2 if main else 1)
     text = _header(program, language) + text
-    if len(text) > MAX_BYTES:
+    arrays = sum(len(line) for line in text.splitlines() if line.startswith("const "))
+    if len(text) > MAX_BYTES or arrays > MAX_ARRAY_BYTES:
+        kind, size, limit = (
+            ("", len(text), MAX_BYTES)
+            if arrays <= MAX_ARRAY_BYTES
+            else (" in arrays", arrays, MAX_ARRAY_BYTES)
+        )
         raise UserError(
-            f"{language.name} of {len(text):,} bytes: shader compilers take at most about "
-            f"{MAX_BYTES:,}; --to html keeps parameters in a texture, which has no such limit"
+            f"{language.name} of {size:,} bytes{kind}: at most {limit:,} are written, since shader "
+            "compilers fail with more; the format html has no such limit"
         )
     return text
 
@@ -60,9 +70,7 @@ def _header(program: Program, language: Language) -> str:
     return f"// {language.name} of a network, {counts}; written by tinykan.\n{lines}"
 
 
-def _definitions(
-    program: Program, name: str, language: Language, tables: Tables | None
-) -> str:
+def _definitions(program: Program, name: str, language: Language, tables: Tables | None) -> str:
     definitions = Definitions(language, tables)
     stages, widths = Stages(definitions), program.widths
     argument, returned = (language.types[n - 1] for n in (widths[0], widths[-1]))
@@ -74,9 +82,7 @@ def _definitions(
         names = ["ab"[n % 2] for n in range(len(widths))]
     else:
         letters = string.ascii_lowercase
-        names = [
-            letters[n % 26] + (f"{n // 26}_" if n >= 26 else "") for n in range(len(widths))
-        ]
+        names = [letters[n % 26] + (f"{n // 26}_" if n >= 26 else "") for n in range(len(widths))]
         body = [language.declared("a0", start)]
     for n, stage in enumerate(program.stages):
         lines = stages.stage(stage, widths[n], names[n], names[n + 1])
@@ -134,7 +140,7 @@ def _check_name(name: str, text: str, language: Language, uses: int) -> None:
 
 
 # Words of the two languages that could be taken for names, and are not found in every text.
-RESERVED = set("""
+WORDS = """
 active alias as asm attribute bitcast bool break buffer case cast centroid class coherent common
 const const_assert continue continuing default diagnostic discard do double else enable enum extern
 external false filter fixed flat float fn for goto half highp if image in inline inout input int
@@ -147,7 +153,8 @@ abs acos all any asin atan ceil clamp cos cosh cross degrees determinant distanc
 faceforward floor fract fragColor fragCoord frame inverse inversesqrt isinf isnan length log log2
 max min mix mod modf normalize not outerProduct pixel pow radians reflect refract round select sign
 sin sinh sqrt step tan tanh transpose trunc
-""".split())  # fmt: skip
+"""
+RESERVED = set(WORDS.split())
 
 TEXTURE = """\
 uniform highp sampler2D parameters;

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinykan.export.expressions import Expression, in_order
 from tinykan.export.printing import statements
-from tinykan.export.shader_languages import Language, in_formula
+from tinykan.export.shader_languages import DIGITS, Language, literal
 from tinykan.export.tables import Tables
 
 LANES = "xyzw"
@@ -51,30 +51,31 @@ class Definitions:
         options["type"] = returned or language.vector
         return self._defined(prefix, lambda name: language.function.format(name=name, **options))
 
-    def array(self, values: np.ndarray) -> str:
+    def array(self, values: np.ndarray, digits: int) -> str:
         """The name of an array of numbers, or of vectors `[n, 4]`."""
         language = self.language
         if values.ndim == 1:
-            kind, items = language.types[0], [in_formula(v).strip("()") for v in values.tolist()]
+            kind, items = language.types[0], [_point(v, digits) for v in values.tolist()]
         else:
-            kind, items = language.vector, [language.constant(row) for row in values.tolist()]
+            kind = language.vector
+            items = [language.constant(row, digits) for row in values.tolist()]
         options = {"type": kind, "count": len(items), "items": ",".join(items)}
         return self._defined("rows", lambda name: language.array.format(name=name, **options))
 
-    def gather(self, rows: np.ndarray) -> str:
+    def gather(self, rows: np.ndarray, digits: int = DIGITS) -> str:
         """The name of a function from four indices to a matrix of these of the `rows` `[n, 4]`."""
         language = self.language
         if self.tables:
             value = f"rows_at(n+{self.tables.place(rows)})"
         else:
-            name = self.array(rows)
+            name = self.array(rows, digits)
             value = f"{language.matrix}({','.join(f'{name}[n.{lane}]' for lane in LANES)})"
         arguments = {"n": language.integers}
         return self.function("gather", arguments, value, returned=language.matrix)
 
     def gather_numbers(self, numbers: np.ndarray) -> str:
         """The name of a function from four indices to a vector of these `numbers` `[n]`."""
-        name = self.array(numbers)
+        name = self.array(numbers, DIGITS)
         value = f"{self.language.vector}({','.join(f'{name}[n.{lane}]' for lane in LANES)})"
         return self.function("gather", {"n": self.language.integers}, value)
 
@@ -84,9 +85,7 @@ class Definitions:
         uses = Counter(operand for node in nodes for operand in node.operands)
         given = {n: [x, *parameters][int(n.value) + 1 if n.op == "parameter" else 0]
                  for n in nodes if n.op in ("x", "parameter")}  # fmt: skip
-        lines, (text,) = statements(
-            [function], self.language.syntax(x, lambda n: parameters[n])
-        )
+        lines, (text,) = statements([function], self.language.syntax(x, lambda n: parameters[n]))
         if not given:
             return f"{self.language.vector}({text})"
         if not lines and all(uses[n] < 2 or len(name) <= 5 for n, name in given.items()):
@@ -104,3 +103,9 @@ class Definitions:
         texts = [f"x.{LANES[k]}" if lane else "0" for k, lane in enumerate(lanes)]
         whole = f"{self.language.vector}({','.join(texts)})"
         return f"{self.function('kept', {'x': self.language.vector}, whole)}({value})"
+
+
+def _point(value: float, digits: int) -> str:
+    """A rounded number with a point or an exponent, which GLSL needs in arrays of numbers."""
+    text = literal(value, digits)
+    return text if "." in text or "e" in text else f"{text}."

@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 
 from tinykan.export.printing import Syntax, number
 
+DIGITS = (
+    7  # of weights: one less than the shortest that tell float32 apart saves a tenth of the text
+)
+
 # Of GLSL ES 3.00, where functions of vectors also take numbers, but comparisons do not. The
 # hyperbolic tangent of large numbers is NaN on some GPUs.
 GLSL_OPERATIONS = {
@@ -25,12 +29,12 @@ WGSL_OPERATIONS = {
 }
 
 
-def literal(value: float) -> str:
-    """A number of six digits in its shortest form: the rounding is that of a few units in the last
-    place of float32. Raises UserError where float32 has no such number."""
-    text = number(float(f"{value:.6g}")).removesuffix(".0")
-    sign, digits = ("-", text[1:]) if text.startswith("-") else ("", text)
-    short = digits.removeprefix("0") if digits.startswith("0.") else digits
+def literal(value: float, digits: int = 9) -> str:
+    """A number of float32 in its shortest form, in nine digits as it is, or rounded to fewer.
+    Raises UserError where float32 has no such number."""
+    text = number(float(f"{value:.{digits}g}")).removesuffix(".0")
+    sign, digits_after = ("-", text[1:]) if text.startswith("-") else ("", text)
+    short = digits_after.removeprefix("0") if digits_after.startswith("0.") else digits_after
     return "0" if short == "0" else sign + short
 
 
@@ -72,10 +76,10 @@ class Language:
         """A variable, of vectors unless a type is given."""
         return self.variable.format(type=kind or self.vector, name=name, value=value)
 
-    def constant(self, values: list[float]) -> str:
+    def constant(self, values: list[float], digits: int = DIGITS) -> str:
         """A vector, or a matrix column by column; of one number if all are the same."""
         kind = self.vector if len(values) == 4 else self.matrix
-        texts = [literal(value) for value in values]
+        texts = [literal(value, digits) for value in values]
         if len(values) == 4 and len(set(texts)) == 1:
             texts = texts[:1]
         return f"{kind}({','.join(texts)})"

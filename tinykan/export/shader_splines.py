@@ -3,9 +3,14 @@ to four outputs."""
 
 from __future__ import annotations
 
+import math
+from functools import reduce
+from operator import add
+
 import numpy as np
 
-from tinykan.export.form import Splines
+from tinykan.export.expressions import X, simplified
+from tinykan.export.form import Combination, Splines
 from tinykan.export.shader_definitions import Definitions
 from tinykan.export.shader_languages import in_formula, literal
 from tinykan.export.tables import blocks, cells_of, padded
@@ -14,11 +19,40 @@ from tinykan.export.tables import blocks, cells_of, padded
 NOWHERE = "9e9"
 
 
+def has_few_functions(term: Splines) -> bool:
+    """Whether all its functions are computed sooner than those that are not 0 are found in an array
+    of constants, which compilers keep in slow memory."""
+    return term.knots is None and term.weights.shape[1] <= 4 * (term.order + 1)
+
+
+def as_combination(term: Splines) -> Combination:
+    """The same on functions of x alone, for uniform knots. With v = |u - m| for the middle m of
+    function n,
+
+        B_n = sum_k (-1)^k binomial(order + 1, k) max((order + 1) / 2 - k - v, 0)^order / order!
+
+    over k = 0 .. order / 2 (Schoenberg 1946): near the middle all of these terms, beyond less.
+    """
+    order, functions = term.order, []
+    u = (X - term.center if term.center else X) * (1 / term.spacing)
+    for n in range(term.weights.shape[1]):
+        v = (u + (term.phase + term.first - n - (order + 1) / 2)).abs()
+        terms = [
+            (-1) ** k
+            * math.comb(order + 1, k)
+            / math.factorial(order)
+            * (((order + 1) / 2 - k) - v).maximum(0.0) ** order
+            for k in range(order // 2 + 1)
+        ]
+        functions.append(simplified(reduce(add, terms)))
+    return Combination(tuple(functions), term.weights)
+
+
 def spline_function(definitions: Definitions, term: Splines, out: int) -> tuple[str, bool]:
     """The name of a function of x and `at`, the rows of weights of the first basis function of each
     input for the block of outputs; and whether it gives a number, the only output. On knots of
     their own for each input it takes the indices of their first cells, too."""
-    language, functions, order = definitions.language, term.weights.shape[1], term.order
+    language, functions = definitions.language, term.weights.shape[1]
     integers, count = language.integers, blocks(out)
     single = out == 1 and definitions.tables is None
     if single:
@@ -77,7 +111,7 @@ def _uneven(definitions: Definitions, term: Splines) -> tuple[list[str], list[st
     declared, integers = language.declared, language.integers
     stride = cells.rows.shape[2]
     rows = padded(cells.rows, (0,)) if has_own_cells(term) else cells.rows
-    gather = definitions.gather(rows.reshape(-1, 4))
+    gather = definitions.gather(rows.reshape(-1, 4), digits=9)
     passed = language.not_less.format("x", f"transpose({gather}(c+(m+1)*{stride}))[2]")
     lines = [
         declared("c", "q" if has_own_cells(term) else f"{integers}(0)", integers),

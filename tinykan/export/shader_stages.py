@@ -14,7 +14,14 @@ import numpy as np
 from tinykan.export.form import Combination, Edges, Normalize, Splines, Sum
 from tinykan.export.shader_definitions import LANES, Definitions
 from tinykan.export.shader_languages import in_formula
-from tinykan.export.shader_splines import NOWHERE, has_own_cells, places, spline_function
+from tinykan.export.shader_splines import (
+    NOWHERE,
+    as_combination,
+    has_few_functions,
+    has_own_cells,
+    places,
+    spline_function,
+)
 from tinykan.export.tables import blocks, cells_of, is_elementwise, packs_of, padded, rows_of
 
 
@@ -36,6 +43,8 @@ class Stages:
         out = stage.out_features
         lines = self._start(stage.bias, y)
         for term in stage.terms:
+            if isinstance(term, Splines) and not self.tables and has_few_functions(term):
+                term = as_combination(term)
             if isinstance(term, Edges):
                 lines += self._edges(term, width, out, x, y)
             elif isinstance(term, Splines):
@@ -144,7 +153,7 @@ class Stages:
         if self.tables is None:
             lines = []
             for pack in packs:
-                parameters = [self.language.constant(p.tolist()) for p in pack.parameters]
+                parameters = [self.language.constant(p.tolist(), 9) for p in pack.parameters]
                 value = call(term.function, self._picked(x, pack.sources), parameters)
                 kept = self.definitions.kept(value, pack.sources >= 0)
                 lines.append(f"{y}{pack.target}+={kept};")

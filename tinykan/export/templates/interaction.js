@@ -116,13 +116,13 @@ function prepareFunctions() {
     figure.className = "layer";
     const canvas = document.createElement("canvas");
     canvas.id = `layer-${index}`;
-    canvas.style.maxWidth = `${60 * layer.inputs}px`;
+    figure.style.width = `${48 * layer.inputs}px`;
     const caption = document.createElement("figcaption");
     caption.textContent =
       `Layer ${index + 1}: ${layer.edges.length} functions, ${layer.inputs} inputs, ` +
       `${layer.outputs} ${layer.outputs === 1 ? "output" : "outputs"}`;
     figure.append(canvas, caption);
-    byId("functions").append(figure);
+    byId("layers").append(figure);
   });
 }
 

@@ -89,7 +89,12 @@ function draw() {
     drawBicubic(byId("bicubic").getContext("2d"), originals[slice].pixels, place);
   }
   describe();
-  drawNetwork(number, place).then(finished => finished && drawErrors(number, place));
+  byId("views").ariaBusy = "true";
+  drawNetwork(number, place)
+    .then(finished => finished && drawErrors(number, place))
+    .then(() => {
+      if (number === drawing) byId("views").ariaBusy = "false";
+    });
 }
 
 // Whole in a coarse form if it would take long, then in bands of all its pixels; true if no later
