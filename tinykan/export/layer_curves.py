@@ -33,26 +33,29 @@ def layer_curves(program: Program) -> list[dict[str, Any]]:
     `edges` are pairs of input and output, `ranges` the lowest and highest value of every input, and
     `heights` bytes in Base64, `samples` for each edge, on one scale, each curve around its middle.
     """
-    learned = [n for n, stage in enumerate(program.stages) if _is_learned(stage)]
-    edges = {n: edges_of(program.stages[n], program.widths[n]) for n in learned}
-    if sum(map(len, edges.values())) > MAX_FUNCTIONS:
-        return []
-    points = _points(program.in_features)
-    return [_layer(program, n, edges[n], points) for n in learned if edges[n]]
+    points, found, total = _points(program.in_features), [], 0
+    for n, (stage, width) in enumerate(zip(program.stages, program.widths, strict=False)):
+        if isinstance(stage, Normalize) or not _is_learned(stage):
+            continue
+        edges = edges_of(stage, width)
+        total += len(edges)
+        if total > MAX_FUNCTIONS:
+            return []
+        if edges:
+            before = Program(program.in_features, program.stages[:n])
+            found.append({"stage": n, **_layer(stage, edges, evaluate(before, points))})
+    return found
 
 
-def _is_learned(stage: Sum | Normalize) -> bool:
+def _is_learned(stage: Sum) -> bool:
     """Dense layers have no learned functions, and neither do encodings and activations, which have
     one edge for each feature."""
-    if isinstance(stage, Normalize):
-        return False
-    bases = [t for t in stage.terms if not isinstance(t, Edges)]
-    if any(isinstance(t, Splines) or t.functions != (X,) for t in bases):
+    edges = [term for term in stage.terms if isinstance(term, Edges)]
+    bases = [term for term in stage.terms if not isinstance(term, Edges)]
+    if any(isinstance(term, Splines) or term.functions != (X,) for term in bases):
         return True
-    targets = np.concatenate(
-        [np.zeros(0, int), *(t.targets for t in stage.terms if isinstance(t, Edges))]
-    )
-    return len(np.unique(targets)) < len(targets)
+    targets = [target for term in edges for target in term.targets.tolist()]
+    return len(set(targets)) < len(targets)
 
 
 def edges_of(stage: Sum, width: int) -> list[tuple[int, int]]:
@@ -93,24 +96,17 @@ def _points(in_features: int) -> np.ndarray:
     return np.stack(np.meshgrid(*slices, axis, axis), axis=-1).reshape(-1, in_features)
 
 
-def _layer(
-    program: Program, n: int, edges: list[tuple[int, int]], points: np.ndarray
-) -> dict[str, Any]:
-    stage = program.stages[n]
-    assert isinstance(stage, Sum)
-    before = evaluate(Program(program.in_features, program.stages[:n]), points) if n else points
-    ranges = np.stack([before.min(axis=0), before.max(axis=0)], axis=-1)
-    x = np.linspace(ranges[:, 0], ranges[:, 1], SAMPLES)
-    values = edge_values(stage, x)
+def _layer(stage: Sum, edges: list[tuple[int, int]], inputs: np.ndarray) -> dict[str, Any]:
+    ranges = np.stack([inputs.min(axis=0), inputs.max(axis=0)], axis=-1)
+    values = edge_values(stage, np.linspace(ranges[:, 0], ranges[:, 1], SAMPLES))
     curves = np.array([values[:, i, o] for i, o in edges])
     middle = (curves.min(axis=1, keepdims=True) + curves.max(axis=1, keepdims=True)) / 2
     span = np.abs(curves - middle).max() or 1.0
     heights = np.rint(127.5 + 127.5 * (curves - middle) / span).astype(np.uint8)
     return {
-        "inputs": program.widths[n],
+        "inputs": inputs.shape[1],
         "outputs": stage.out_features,
         "samples": SAMPLES,
-        "stage": n,
         "edges": edges,
         "ranges": np.round(ranges, 6).tolist(),
         "heights": base64.b64encode(heights.tobytes()).decode(),

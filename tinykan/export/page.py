@@ -23,8 +23,8 @@ from tinykan.tasks.images import to_pillow
 
 SCRIPTS = ("renderers.js", "enlarging.js", "curves.js", "page.js", "interaction.js")
 SIDE = 256  # of the picture, where there is no original whose size is known
-# Longer shaders take seconds to compile, and arrays of constants are slow to read: parameters are in
-# a texture instead.
+# Longer shaders take seconds to compile, and arrays of constants are slow to read: parameters are
+# in a texture then.
 MAX_CONSTANT_SHADER = 64 * 1024
 
 
@@ -103,16 +103,15 @@ def file_of_page(name: str) -> str:
 
 def _lead(program: Program, compared: bool, slices: int) -> str:
     kind = "brightness" if program.out_features == 1 else "color"
-    lead = f"A neural network that computes the {kind} at any point of a picture"
-    lead += f", of which it holds {slices}" if slices > 1 else ""
-    lead += ". It has no pixels: enlarge it far beyond the resolution it was trained at"
+    lead = f"A neural network that computes the {kind} at any point of a picture."
+    if slices > 1:
+        lead = f"A neural network that holds {slices} pictures, and computes the {kind} at any "
+        lead += "point of each. It was never trained between two of them: what the slider shows "
+        lead += "there is its own transition."
+    lead += " It has no pixels: enlarge it far beyond the resolution it was trained at"
     if compared:
         lead += ", and compare it with the original, enlarged in two usual ways"
-    lead += "."
-    if slices > 1:
-        lead += " It was never trained between two pictures: what the slider shows there is its own"
-        lead += " transition."
-    return lead
+    return lead + "."
 
 
 def _check_originals(program: Program, originals: Sequence[np.ndarray], slices: int) -> None:

@@ -3,7 +3,8 @@
 "use strict";
 
 // `layer` is {inputs, outputs, samples, stage, edges, ranges, heights}: each edge in `edges` is
-// [input, output], and has `samples` bytes of `heights`. Inputs are within their `ranges`.
+// [input, output], and has `samples` bytes of `heights`. Inputs are within their `ranges`. `vector`,
+// if there is one, has the inputs at a point.
 function drawCurves(canvas, layer, vector) {
   const ratio = window.devicePixelRatio || 1;
   const width = Math.round(canvas.clientWidth * ratio);

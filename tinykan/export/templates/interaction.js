@@ -89,6 +89,8 @@ function onKey(event) {
   moves[event.key]();
 }
 
+let dots = []; // the inputs of each layer, for the point under the pointer
+
 function showDots({column, row}) {
   if (!data.layers.length) return;
   const place = placeOn(networkCanvas);
@@ -98,13 +100,13 @@ function showDots({column, row}) {
   point[across] = coordinate(place.left + column / place.scale, data.width);
   point[across + 1] = coordinate(place.top + row / place.scale, data.height);
   evaluator.run();
-  drawAllCurves(true);
+  dots = data.layers.map(layer => evaluator.vectors[layer.stage].slice());
+  drawAllCurves();
 }
 
-function drawAllCurves(withDots) {
+function drawAllCurves() {
   data.layers.forEach((layer, index) => {
-    const vector = withDots ? evaluator.vectors[layer.stage] : null;
-    drawCurves(byId(`layer-${index}`), layer, vector);
+    drawCurves(byId(`layer-${index}`), layer, dots[index]);
   });
 }
 
@@ -145,7 +147,7 @@ function fitCanvases() {
     canvas.width = Math.max(1, Math.round(networkCanvas.clientWidth * ratio));
     canvas.height = Math.max(1, Math.round((canvas.width * data.height) / data.width));
   }
-  drawAllCurves(false);
+  drawAllCurves();
   redraw();
 }
 
@@ -184,7 +186,7 @@ async function start() {
   });
   byId("controls").addEventListener("submit", event => event.preventDefault());
   window.addEventListener("resize", fitCanvases);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAllCurves(false));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAllCurves());
   showWhole();
   fitCanvases();
 }

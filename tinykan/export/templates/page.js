@@ -179,6 +179,10 @@ function describe() {
     `${zoom} ×` + (originals.length ? `, ${across} of the original's pixels across` : "");
   byId("network-note").textContent = `on ${renderer.name}`;
   byId("slice-value").textContent = String(view.slice);
+  const between = !Number.isInteger(view.slice);
+  for (const note of document.querySelectorAll(".slice-note")) {
+    note.textContent = between ? `, slice ${nearestSlice()}` : "";
+  }
   const known = errors.get(nearestSlice());
   byId("error-note").textContent = known ? `(PSNR ${known.psnr.toFixed(1)} dB)` : "";
 }
