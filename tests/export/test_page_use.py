@@ -199,6 +199,7 @@ def test_a_page_needs_nothing_else():
         ([2, 2], [], {}, "this one has 2 and 2"),
         ([2, 1], [(4, 4, 3)], {}, "an original of 3 channels, and a network of 1"),
         ([2, 1], [(4, 4, 1)] * 2, {}, "2 originals for 1 slices"),
+        ([3, 1], [], {}, "the page needs to know how many"),
         ([3, 1], [(4, 4, 1)] * 2, {"slices": 3}, "2 originals for 3 slices"),
         ([3, 1], [(4, 4, 1), (4, 5, 1)], {}, "they must have the same one"),
     ],

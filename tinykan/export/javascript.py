@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tinykan.export.form import Combination, Edges, Normalize, Program, Splines, Sum
 from tinykan.export.printing import Syntax, number, statements
 from tinykan.export.tables import Tables, cells_of, is_elementwise, packs_of, padded, rows_of
@@ -147,5 +149,6 @@ def _edges(term: Edges, width: int, out: int, tables: Tables) -> str:
     )
 
 
-def _syntax(parameter=lambda n: "") -> Syntax:
+def _syntax(parameter: Callable[[int], str] = str) -> Syntax:
+    """Of expressions of v; those of bases have no parameters."""
     return Syntax(OPERATIONS, literal, "const {name} = {value};\n", "v", parameter)

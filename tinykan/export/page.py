@@ -43,8 +43,8 @@ def page(
     `originals` are the pictures that it was fitted to, one for each slice, `[height, width,
     channels]` in [-1, 1]; `size` is (width, height), where there are none, and `slices` how many
     the network holds. Its parameters are constants of the shader, or `textured` in a texture; by
-    default the shader's size decides. Raises UserError for other networks, and for originals that
-    do not fit the network or each other.
+    default the shader's size decides. Raises UserError for other networks, for slices whose number
+    is not known, and for originals that do not fit the network or each other.
     """
     if program.in_features not in (2, 3) or program.out_features not in (1, 3):
         raise UserError(
@@ -53,8 +53,10 @@ def page(
         )
     if program.in_features == 2:
         slices = 0
+    elif slices is None and not originals:
+        raise UserError("a network of 3 inputs holds slices: the page needs to know how many")
     elif slices is None:
-        slices = len(originals) or 1
+        slices = len(originals)
     _check_originals(program, originals, max(slices, 1))
     height, width = originals[0].shape[:2] if originals else (size or (SIDE, SIDE))[::-1]
     data, source = page_data(program, textured)

@@ -45,7 +45,7 @@ def _source(program: Program, name: str, language: Language, main: str | None) -
     text = _definitions(program, name, language, None)
     if main:
         text += string.Template(main).substitute(
-            name=name, **(_GLSL_PARTS if language is GLSL else _WGSL_PARTS)(program)
+            name=name, **(_glsl_parts if language is GLSL else _wgsl_parts)(program)
         )
     _check_name(name, text, language, 2 if main else 1)
     text = _header(program, language) + text
@@ -191,12 +191,12 @@ struct Frame{size:vec2f,$member}
 """
 
 
-def _GLSL_PARTS(program: Program) -> dict[str, str]:
+def _glsl_parts(program: Program) -> dict[str, str]:
     slices = program.in_features == 3
     return {"slice": _SLICE if slices else "", "argument": "vec3(s,p)" if slices else "p"}
 
 
-def _WGSL_PARTS(program: Program) -> dict[str, str]:
+def _wgsl_parts(program: Program) -> dict[str, str]:
     slices = program.in_features == 3
     return {
         "member": "slice:f32" if slices else "unused:f32",
