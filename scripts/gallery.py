@@ -28,6 +28,7 @@ BEGINNING = """# Gallery
 Images and functions, fitted by networks of a few thousand parameters. Of images the original is on
 the left and the fit on the right. `python scripts/gallery.py` runs these commands and writes this
 page: scores and seconds are those that it measured. Later runs find what is compiled in a cache.
+[Another fit of the camera](export/camera.html) is a page to zoom into, as [Export](export.md) says.
 
 Measured on """
 

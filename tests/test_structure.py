@@ -22,11 +22,12 @@ ALLOWED = {
     "fitting": {"core"},
     "interpret": {"core", "fitting", "tasks"},
     "interop": {"core", "interpret"},
+    "export": {"core", "variants", "interpret", "tasks"},
     "tasks": {"core"},
     "runs": {"core", "variants", "fitting", "tasks"},
     "studies": {"core", "tasks", "runs"},
     "sklearn": {"core", "interpret", "tasks", "runs"},
-    "commands": {"__init__", "core", "interpret", "tasks", "runs", "studies"},
+    "commands": {"__init__", "core", "interpret", "export", "tasks", "runs", "studies"},
 }
 WITH_KERNELS = {f"tinykan{m}" for m in ("", ".layers", ".networks", ".optim", ".device")}
 WITH_KERNELS |= {"tinykan.taylor.networks"}

@@ -7,6 +7,7 @@ COMMANDS = {
     "fit-image": "fits an image, and writes the model, pictures and scores",
     "fit-function": "fits a function of one or two variables",
     "render": "draws a fitted image at any size",
+    "export": "writes a network as C, a page to zoom into, GLSL or WGSL",
     "recover-formula": "searches for the formula behind a table or a function",
     "ablate": "runs a study: many models compared at equal parameter counts",
     "report": "writes a study's report again, from its results",
