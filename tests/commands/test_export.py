@@ -63,8 +63,8 @@ def test_a_page_of_slices(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"main": True}, "a page has its own"),
-        ({"name": "cat"}, "a page has its own"),
+        ({"main": True}, "--main and --name are of c, glsl and wgsl"),
+        ({"name": "cat"}, "--main and --name are of c, glsl and wgsl"),
         ({"to": "glsl", "slices": 3}, "--slices 3 is of html"),
     ],
 )

@@ -18,6 +18,7 @@ from tests.helpers import (
 )
 from tests.kernels.helpers import reason, threaded
 from tinykan import KAN, MLP, BSpline, KANLayer, Network, UserError, derivatives
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.kernels.tinygrad_versions import cpu_threads
 from tinykan.tensors import learnable, overwrite
@@ -86,6 +87,12 @@ def _edge_tanh() -> Network:
     return Network([tinykan.EdgeTanh(2, 3, rng=rng), tinykan.EdgeTanh(3, 1, rng=rng)])
 
 
+def _products() -> Network:
+    rng = np.random.default_rng(0)
+    layers = [KANLayer(2, 3, BSpline(4, 3), rng=rng), MultiplicationLayer([[0, 2], [1]])]
+    return Network([*layers, KANLayer(2, 1, rng=rng)])
+
+
 NETWORKS = {
     "MLP": lambda: MLP([2, 4, 1]),
     "Siren": lambda: tinykan.Siren([2, 4, 1], encoding=tinykan.Scaled(2, 0.1)),
@@ -95,6 +102,7 @@ NETWORKS = {
     "an encoding": lambda: KAN([4, 3, 1], BSpline(3, 4), encoding=tinykan.NeRF(2, 1), base=None),
     "tanh on edges": _edge_tanh,
     "symbolic edges": _symbolic,
+    "products": _products,
 }
 
 

@@ -89,7 +89,10 @@ def through(model: Network, jet: Jet) -> Jet:
 
 def layer_jet(layer: Layer, jet: Jet) -> Jet:
     if not isinstance(layer, KANLayer):
+        if layer.on_basis is None:
+            return pushforward(layer, jet)
         bias = 0.0 if layer.bias is None else layer.bias
+        # Its splines may have kernels, which cannot be differentiated twice; its edges have none.
         return pushforward(lambda x: layer.edges(x).sum(-2) + bias, jet)
     base = None if layer.base is None else activation(layer.base, jet.order)
     functions = basis_functions(layer.basis, jet.order)
