@@ -126,7 +126,7 @@ def test_a_picture_beside_its_original(query):
       before, dots, wide: document.documentElement.scrollWidth > innerWidth}"""
     answer = used(page(lowered(model), "A test", [original]), steps, others, query=query)
     found, others = answer["found"], answer["all"]
-    assert others["renderer"] == ("on JavaScript" if query else "on the GPU")
+    assert others["renderer"] == ("in JavaScript" if query else "on the GPU")
     assert not others["wide"]
     for seen in found:
         assert_seen(model, seen, size)

@@ -12,8 +12,8 @@ from tinykan.export.shader_languages import EXACT_GLSL, EXACT_WAVES, GLSL, WGSL,
 from tinykan.export.shader_stages import Stages
 from tinykan.export.tables import Tables, blocks
 
-# Chromium on SwiftShader compiles this much in ten seconds, and twice as much not at all. Arrays of
-# constants take it five times as long as constants in formulas.
+# Chromium compiles this much for SwiftShader in about 10 s. The time that it takes for arrays grows
+# with the square of their size.
 MAX_BYTES = 256 * 1024
 MAX_ARRAY_BYTES = 96 * 1024
 
@@ -22,8 +22,8 @@ def glsl_source(program: Program, name: str = "network", *, main: bool = False) 
     """GLSL ES 3.00 that defines `NAME`, from one to four coordinates to as many values as the
     network has, at most four; with `main` also `mainImage`, ready to be pasted into Shadertoy.
     Raises UserError for other numbers, for names that are not allowed or taken, for a network that
-    holds no image if `main` is asked for, and if the text is longer than shader
-    compilers take."""
+    holds no image if `main` is asked for, and if the text is longer than what
+    compilers of shaders take in about 10 s."""
     return _source(program, name, GLSL, GLSL_MAIN if main else None)
 
 
@@ -57,8 +57,8 @@ def _source(program: Program, name: str, language: Language, main: str | None) -
             else (" in arrays", arrays, MAX_ARRAY_BYTES)
         )
         raise UserError(
-            f"{language.name} of {size:,} bytes{kind}: at most {limit:,} are written, since shader "
-            "compilers fail with more; the format html has no such limit"
+            f"{language.name} of {size:,} bytes{kind}: at most {limit:,} are written, since "
+            "compilers of shaders take too long for more; a page has no such limit"
         )
     return text
 

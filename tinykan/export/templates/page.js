@@ -177,7 +177,7 @@ function describe() {
   const across = pixels < 10 ? pixels.toPrecision(2) : Math.round(pixels).toLocaleString("en");
   byId("zoom").textContent =
     `${zoom} ×` + (originals.length ? `, ${across} of the original's pixels across` : "");
-  byId("network-note").textContent = `on ${renderer.name}`;
+  byId("network-note").textContent = renderer.where;
   byId("slice-value").textContent = String(view.slice);
   const between = !Number.isInteger(view.slice);
   for (const note of document.querySelectorAll(".slice-note")) {

@@ -52,7 +52,7 @@ function gpuRenderer(network, parameters) {
     gl.readPixels(0, height - first - 1, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
     return canvas;
   }
-  return {draw, name: "the GPU"};
+  return {draw, where: "on the GPU"};
 }
 
 function linked(gl, sources) {
@@ -116,5 +116,5 @@ function plainRenderer({inputs, outputs}, evaluator) {
     context.putImageData(image, 0, first);
     return canvas;
   }
-  return {draw, name: "JavaScript"};
+  return {draw, where: "in JavaScript"};
 }
