@@ -204,9 +204,7 @@ def test_the_loss_may_be_the_residual_of_an_equation(model):
         start = network(x[:1] * 0) - 1
         return (slope + 2 * x * u).square().mean() + start.square().mean()
 
-    fit(
-        model, batches(x, 0 * x), steps=600, learning_rate=0.03, loss=residual, progress=False
-    )
+    fit(model, batches(x, 0 * x), steps=600, learning_rate=0.03, loss=residual, progress=False)
     # The residual falls below 1e-3, and the error to about its root; untrained it is 1.
     assert np.abs(Predictor(model)(x) - np.exp(-(x**2))).max() < 0.05
 
