@@ -49,13 +49,23 @@ def repeated() -> BSpline:
     return BSpline(4, 3, knots=[-1.0] * 4 + [-0.5, 0.25, 0.25] + [1.0] * 4)
 
 
+def kan_layer(*arguments, **options) -> KANLayer:
+    return KANLayer(*arguments, **options, rng=np.random.default_rng(7))
+
+
+def edge_tanh(*arguments, **options) -> EdgeTanh:
+    return EdgeTanh(*arguments, **options, rng=np.random.default_rng(8))
+
+
 def layers(*made: Layer, **options) -> Network:
     return Network(list(made), **options)
 
 
 def masked(basis, base: str | None = "silu") -> Network:
     mask = np.array([[1, 0, 1], [0, 0, 1]])
-    return layers(KANLayer(2, 3, basis, base=base, mask=mask), KANLayer(3, 1, mask=[[1], [0], [1]]))
+    return layers(
+        kan_layer(2, 3, basis, base=base, mask=mask), kan_layer(3, 1, mask=[[1], [0], [1]])
+    )
 
 
 def symbolic() -> Network:
@@ -65,13 +75,13 @@ def symbolic() -> Network:
     affine = np.stack([rng.uniform(0.1, 0.2, len(names)), np.full(len(names), 0.6)], axis=1)
     affine = np.concatenate([affine, rng.uniform(-1, 1, (len(names), 2))], axis=1)
     edges = [(n % 2, n // 2, name) for n, name in enumerate(names)]
-    first = SymbolicLayer(KANLayer(2, (len(names) + 2) // 2), edges, affine)
-    one = SymbolicLayer(KANLayer(first.out_features, 1, BSpline(3, 2)), [(0, 0, "sin")])
+    first = SymbolicLayer(kan_layer(2, (len(names) + 2) // 2), edges, affine)
+    one = SymbolicLayer(kan_layer(first.out_features, 1, BSpline(3, 2)), [(0, 0, "sin")])
     return layers(first, one)
 
 
 def standardized() -> Network:
-    return layers(KANLayer(2, 3), KANLayer(3, 2), encoding=Units((0.3, -0.2), (1.5, 0.7)))
+    return layers(kan_layer(2, 3), kan_layer(3, 2), encoding=Units((0.3, -0.2), (1.5, 0.7)))
 
 
 def trained(model: Network, seed: int = 0) -> Network:
@@ -106,12 +116,12 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     **{
         f"moved knots of order {order}": (
             lambda order=order: layers(
-                KANLayer(2, 3, moved(4, order, 1)), KANLayer(3, 1, moved(5, order, 2, rows=1))
+                kan_layer(2, 3, moved(4, order, 1)), kan_layer(3, 1, moved(5, order, 2, rows=1))
             )
         )
         for order in range(1, 6)
     },
-    "repeated knots": lambda: layers(KANLayer(2, 3, repeated()), KANLayer(3, 2, repeated())),
+    "repeated knots": lambda: layers(kan_layer(2, 3, repeated()), kan_layer(3, 2, repeated())),
     "another domain": lambda: KAN([2, 3, 1], [BSpline(7, 3, (-0.3, 1.1)), RBF(4, (-2.0, 0.5))]),
     "many intervals": lambda: KAN([2, 3, 1], BSpline(100, 3)),
     "one interval": lambda: KAN([2, 3, 1], BSpline(1, 3)),
@@ -128,8 +138,8 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "one layer": lambda: KAN([2, 3]),
     "masked": lambda: masked(BSpline(4, 3)),
     "masked, dense": lambda: masked(Fourier(2)),
-    "no edges": lambda: layers(KANLayer(2, 3, mask=np.zeros((2, 3))), KANLayer(3, 1)),
-    "edge tanh": lambda: layers(EdgeTanh(2, 3, 3), EdgeTanh(3, 1, 2, bias=False)),
+    "no edges": lambda: layers(kan_layer(2, 3, mask=np.zeros((2, 3))), kan_layer(3, 1)),
+    "edge tanh": lambda: layers(edge_tanh(2, 3, 3), edge_tanh(3, 1, 2, bias=False)),
     "symbolic": symbolic,
     "units": standardized,
     "three channels": lambda: Siren([2, 8, 8, 3]),
