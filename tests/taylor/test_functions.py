@@ -30,7 +30,7 @@ def test_every_smooth_activation_is_written_out():
 @needs_float64
 @pytest.mark.parametrize("name", FORMULAS)
 def test_activations(name):
-    """To the rounding of float64 (1e-16), of terms up to 1,000 times as large as their sum, as in the
+    """To the rounding of float64 (1e-16), of terms up to 1,000 times as large as their sum, in the
     third derivative of GELU."""
     x = np.linspace(-6, 6, 41)
     function = activation(name, 2)
