@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.interpolate import BSpline as SciPyBSpline
-from tinygrad import Tensor, dtypes
+from tinygrad import Context, Tensor, dtypes
 
 import tinykan  # selects the device before any tensor is made
 from tinykan import BSpline, KANLayer
 from tinykan.fitting.lbfgs import has_float64
+from tinykan.kernels.tinygrad_versions import FROM_0_14
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +40,10 @@ def double(values: object) -> Tensor:
 @contextmanager
 def float64() -> Iterator[None]:
     """Models made within it are in float64."""
+    if FROM_0_14:
+        with Context(DEFAULT_FLOAT="FLOAT64"):
+            yield
+        return
     before, dtypes.default_float = dtypes.default_float, dtypes.float64
     try:
         yield

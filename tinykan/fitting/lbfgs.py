@@ -39,9 +39,11 @@ class LBFGS:
         self.model, self.inputs = model, x
         self.weights = learnable(model)
         sizes = [int(weight.numel()) for weight in self.weights]
-        self._ends, self._type = np.cumsum(sizes)[:-1], self.weights[0].numpy().dtype
+        self._ends = np.cumsum(sizes).tolist()
+        self._starts = [end - size for end, size in zip(self._ends, sizes, strict=True)]
 
-        def evaluate() -> list[Tensor]:
+        def evaluate(flat: Tensor) -> list[Tensor]:
+            Tensor.realize(*self._assigned(flat))
             value, report = objective(x, y)
             results = [value.detach(), report, *value.gradient(*self.weights)]
             # Not in one tensor: to concatenate takes a long time to compile.
@@ -100,7 +102,7 @@ class LBFGS:
                     "gtol": 0.0,
                 },
             )
-            self._set(preconditioner.to_weights(found.x))
+            Tensor.realize(*self._assigned(self._tensor(preconditioner.to_weights(found.x))))
             failures = 0 if found.fun < lowest - ROUNDING * abs(found.fun) else failures + 1
             lowest = min(lowest, found.fun)
             if found.status == CALLBACK:
@@ -112,17 +114,17 @@ class LBFGS:
 
     def _evaluated(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The loss, the report and the gradient."""
-        self._set(flat)
-        results = (result.numpy().astype(np.float64) for result in self._evaluate())
-        value, report, *gradients = results
+        results = self._evaluate(self._tensor(flat))
+        value, report, *gradients = (result.numpy().astype(np.float64) for result in results)
         return value, report, np.concatenate([gradient.ravel() for gradient in gradients])
 
-    def _set(self, flat: np.ndarray) -> None:
-        """Copies the parameters into the memory of the weights: `assign` takes a millisecond."""
-        parts = np.split(flat.astype(self._type), self._ends)
-        for weight, values in zip(self.weights, parts, strict=True):
-            memory: Any = weight.uop.base.realized
-            memory.copyin(values.data.cast("B"))
+    def _tensor(self, flat: np.ndarray) -> Tensor:
+        return Tensor(flat, dtype=self.weights[0].dtype).realize()
+
+    def _assigned(self, flat: Tensor) -> list[Tensor]:
+        """The weights, assigned the values of `flat` but not yet realized."""
+        parts = zip(self.weights, self._starts, self._ends, strict=True)
+        return [weight.assign(flat[a:b].reshape(weight.shape)) for weight, a, b in parts]
 
 
 def has_float64() -> bool:
