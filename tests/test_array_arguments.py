@@ -24,6 +24,8 @@ from tinykan import (
     save_image,
     split,
 )
+from tinykan.export import lowered
+from tinykan.export.page import page
 from tinykan.fitting import update_grid
 from tinykan.interpret import attribution, edge_curve, input_ranges, prune, remove
 from tinykan.interpret.diagram import diagram, save_diagram
@@ -73,6 +75,7 @@ ROWS = {
 }
 IMAGES = {
     "tasks.images.pixel_sampler": [lambda image: pixel_sampler(image, 4, 0)],
+    "export.page.page": [lambda image: page(lowered(MODEL), "picture", [image])],
     "tasks.images.save_image": [lambda image: save_image(image, "never.png")],
     "tasks.metrics.mse": [lambda p: metrics.mse(p, IMAGE), lambda t: metrics.mse(IMAGE, t)],
     "tasks.metrics.psnr": [lambda p: metrics.psnr(p, IMAGE), lambda t: metrics.psnr(IMAGE, t)],
@@ -80,6 +83,9 @@ IMAGES = {
 }
 # Modules and functions that are called with arrays which tinykan made, or checked before.
 INTERNAL = {
+    "export.form",  # computes infinities and NaN, too
+    "export.layer_curves", "export.tables", "interpret.factors",
+    "taylor.networks.derivatives",  # of tensors; its directions are checked in tests/taylor
     "checkpoint", "initializers", "kernels", "optim", "runs", "studies", "tensors", "training",
     "fitting.full_batch", "fitting.least_squares", "fitting.lbfgs", "fitting.preconditioner",
     "fitting.grids.knot_vectors", "fitting.grids.knots_from_samples",

@@ -94,7 +94,10 @@ def trained(model: Network, seed: int = 0) -> Network:
 
 
 def preset(name: str) -> Network:
-    options = ModelOptions(model=name, parameters=600, depth=2)
+    # Where layers are normalized, errors of float32 grow from layer to layer.
+    one_hidden = {"rbf": 985, "wavelet": 1023}
+    parameters, depth = (one_hidden[name], 1) if name in one_hidden else (600, 2)
+    options = ModelOptions(model=name, parameters=parameters, depth=depth)
     encodings = {"octaves": Sines(2, 4), "none": None}
     return build(options, 2, 1, encoding=encodings[MODELS[name].encoding])
 
@@ -138,7 +141,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "one layer": lambda: KAN([2, 3]),
     "masked": lambda: masked(BSpline(4, 3)),
     "masked, dense": lambda: masked(Fourier(2)),
-    "no edges": lambda: layers(kan_layer(2, 3, mask=np.zeros((2, 3))), kan_layer(3, 1)),
+    "no edges": lambda: layers(kan_layer(2, 3, mask=np.zeros((2, 3))), kan_layer(3, 2)),
     "edge tanh": lambda: layers(edge_tanh(2, 3, 3), edge_tanh(3, 1, 2, bias=False)),
     "symbolic": symbolic,
     "units": standardized,

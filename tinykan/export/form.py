@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinykan.errors import UserError
 from tinykan.export.expressions import Expression, in_order
 
 
@@ -122,8 +123,10 @@ class Program:
 
 
 def evaluate(program: Program, x: np.ndarray) -> np.ndarray:
-    """`[n, in]` to `[n, out]` in float64."""
+    """`[n, in]` to `[n, out]` in float64. Raises UserError for another shape."""
     values = np.asarray(x, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != program.in_features:
+        raise UserError(f"inputs of shape {values.shape}: [n, {program.in_features}] is needed")
     with np.errstate(all="ignore"):  # infinities are values, too
         for stage in program.stages:
             if isinstance(stage, Normalize):

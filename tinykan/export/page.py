@@ -19,7 +19,7 @@ from tinykan.export.javascript import javascript_source
 from tinykan.export.layer_curves import layer_curves
 from tinykan.export.shader import page_shader
 from tinykan.export.tables import Tables
-from tinykan.tasks.images import to_pillow
+from tinykan.tasks.images import as_image, to_pillow
 
 SCRIPTS = ("renderers.js", "enlarging.js", "curves.js", "page.js", "interaction.js")
 SIDE = 256  # of the picture, where there is no original whose size is known
@@ -57,6 +57,7 @@ def page(
         raise UserError("a network of 3 inputs holds slices: the page needs to know how many")
     elif slices is None:
         slices = len(originals)
+    originals = [as_image(image) for image in originals]
     _check_originals(program, originals, max(slices, 1))
     height, width = originals[0].shape[:2] if originals else (size or (SIDE, SIDE))[::-1]
     data, source = page_data(program, textured)

@@ -22,7 +22,7 @@ from tinygrad.uop.ops import Ops, UOp
 LENGTHS = (16, 8, 4, 2)
 TYPES = (dtypes.float32, dtypes.int32, dtypes.uint32)  # which tinygrad has vectors of
 
-_join_up_to_four: Any = codegen.memory_coalescing
+_join_up_to_four: Any = getattr(codegen, "memory_coalescing", None)  # None in tinygrad 0.13
 _shape_of: Any = UOp.__dict__["_shape"].fxn
 
 
