@@ -5,6 +5,7 @@ validation, and prediction on NumPy arrays."""
 
 from tinykan.tasks.benchmarks import BENCHMARKS
 from tinykan.tasks.classes import Confusion, confusion
+from tinykan.tasks.equations import EQUATIONS, Equation, EquationTask, Unknown
 from tinykan.tasks.fit import Validation, fit
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
@@ -17,9 +18,9 @@ from tinykan.tasks.task import FunctionTask, ImageTask, Task
 
 # fmt: off
 __all__ = [
-    "BENCHMARKS", "TARGET_FUNCTIONS", "Confusion", "DataTable", "FunctionTask", "ImageError",
-    "ImageTask", "Predictor", "SlicesTask", "Standardized", "TargetFunction", "Task", "Validation",
-    "batches", "confusion", "fit", "half_moons", "load_image", "pixel_sampler", "read_table",
+    "BENCHMARKS", "EQUATIONS", "TARGET_FUNCTIONS", "Confusion", "DataTable", "Equation",
+    "EquationTask", "FunctionTask", "ImageError", "ImageTask", "Predictor", "SlicesTask",
+    "Standardized", "TargetFunction", "Task", "Unknown", "Validation", "batches", "confusion", "fit", "half_moons", "load_image", "pixel_sampler", "read_table",
     "render", "save_image", "split", "streamed",
 ]
 # fmt: on
