@@ -1,7 +1,7 @@
 """Tasks: the data that networks are trained on, and their scores. Images, functions of one or two
-variables, and slices of an image, each as a `Task` with a sampler, a target and scores; the
-benchmark tasks by name; image files, tables of numbers, metrics, confusion matrices; `fit`, with
-validation, and prediction on NumPy arrays."""
+variables, slices of an image and differential equations, each as a `Task` with a sampler, a target
+and scores; the benchmark tasks by name; image files, tables of numbers, metrics, confusion
+matrices; `fit`, with validation, and prediction on NumPy arrays."""
 
 from tinykan.tasks.benchmarks import BENCHMARKS
 from tinykan.tasks.classes import Confusion, confusion
@@ -20,7 +20,8 @@ from tinykan.tasks.task import FunctionTask, ImageTask, Task
 __all__ = [
     "BENCHMARKS", "EQUATIONS", "TARGET_FUNCTIONS", "Confusion", "DataTable", "Equation",
     "EquationTask", "FunctionTask", "ImageError", "ImageTask", "Predictor", "SlicesTask",
-    "Standardized", "TargetFunction", "Task", "Unknown", "Validation", "batches", "confusion", "fit", "half_moons", "load_image", "pixel_sampler", "read_table",
-    "render", "save_image", "split", "streamed",
+    "Standardized", "TargetFunction", "Task", "Unknown", "Validation", "batches", "confusion",
+    "fit", "half_moons", "load_image", "pixel_sampler", "read_table", "render", "save_image",
+    "split", "streamed",
 ]
 # fmt: on
