@@ -27,7 +27,7 @@ class Config(Options):
 
     equation: str = option("poisson", "the equation", choices=EQUATIONS)
     resample: bool = option(False, "draw interior points anew at each step, instead of a grid")
-    parameters: int = option(300, "number of parameters, met within 2 %%", minimum=1)
+    parameters: int = option(57, "number of parameters, met within 2 %%", minimum=1)
     depth: int = option(1, "hidden layers", minimum=1)
     steps: int = option(500, "training steps of Adam", minimum=0)
 
