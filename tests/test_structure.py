@@ -23,7 +23,7 @@ ALLOWED = {
     "interpret": {"core", "fitting", "tasks"},
     "interop": {"core", "interpret"},
     "export": {"core", "variants", "interpret", "tasks"},
-    "tasks": {"core"},
+    "tasks": {"core", "taylor"},
     "runs": {"core", "variants", "fitting", "tasks"},
     "studies": {"core", "tasks", "runs"},
     "sklearn": {"core", "interpret", "tasks", "runs"},

@@ -105,7 +105,8 @@ def test_a_missing_extra_is_one_line_before_any_work(without, tmp_path, gone, co
 @pytest.mark.parametrize(
     "name",
     ["ablate", "backends", "bench", "equal_footing", "fit_function", "fit_image"]
-    + ["formulas", "guide", "notebooks", "recover_formula", "report", "tables"],
+    + ["formulas", "guide", "notebooks", "recover_formula", "report", "solve_equation"]
+    + ["tables"],
 )
 def test_help_needs_no_extra(without, name):
     result = without(EXTRAS, f"{name}.py", "--help")

@@ -242,3 +242,19 @@ def test_estimators_are_compared_on_tables(script):
     assert all(float(row[3].split("±")[0]) > 0.9 for row in (iris, wine))
     result = script("tables.py", "--only", "irises")
     assert result.returncode == 1 and "unknown table 'irises'; choose from" in result.stderr
+
+
+def test_solve_equation_solves_poisson(script, tmp_path):
+    options = ["--parameters", 57, "--steps", 100, "--lbfgs", 50, "--quiet", "--out", tmp_path]
+    result = script("solve_equation.py", *options)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    # PyKAN's error with these points and this network, after 50 iterations of L-BFGS.
+    assert summary["mse"] < 3.11e-3 and summary["parameters"] == 57
+    assert (tmp_path / "solution.png").exists()
+
+
+def test_solve_equation_refuses_an_unknown_equation(script):
+    result = script("solve_equation.py", "--equation", "poison")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1 and "poisson" in result.stderr

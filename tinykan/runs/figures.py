@@ -84,6 +84,24 @@ def save_loss(history: History, path: Path, title: str) -> None:
     _save(figure, path)
 
 
+def save_solution(
+    panels: dict[str, np.ndarray],
+    domain: tuple[tuple[float, float], ...],
+    path: Path,
+    title: str,
+) -> None:
+    """Functions of two variables by name, `[first variable, second variable]` on the box `domain`,
+    side by side, each with its scale."""
+    figure = Figure(figsize=(4 * len(panels), 3.8), layout="constrained")
+    extent = (*domain[0], *domain[1])
+    for axis, (name, values) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        shown = axis.imshow(values.T, origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        axis.set_title(name, fontsize=10)
+        figure.colorbar(shown, ax=axis)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
 def confusion_figure(found: Confusion, title: str | None = None) -> Figure:
     """A confusion matrix as a figure, to be shown or saved: each cell has its count and, as its
     color and in percent, the share of its row, the rows of its true class; the names on the left

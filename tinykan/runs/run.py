@@ -131,6 +131,7 @@ class Run:
                 warmup=options.warmup,
                 lbfgs=options.lbfgs,
                 grid_updates=options.grid_updates,
+                loss=self.task.loss,
                 halvings=options.halvings,
                 log_every=log_every,
                 progress=not options.quiet,

@@ -14,7 +14,7 @@ from tinykan.errors import lookup
 from tinykan.tasks import images, metrics
 from tinykan.tasks.sampling import batches
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
-from tinykan.training import Sampler
+from tinykan.training import Loss, Sampler, mean_squared_error
 
 Prediction = Callable[[np.ndarray], np.ndarray]  # [n, in_features] to [n, out_features]
 
@@ -56,6 +56,11 @@ class Task:
     def sampler(self, batch: int, seed: int) -> Sampler:
         """Inputs and targets of each step."""
         raise NotImplementedError
+
+    @property
+    def loss(self) -> Loss:
+        """What is minimized."""
+        return mean_squared_error
 
     def fitted(self, predict: Prediction) -> np.ndarray:
         """The fit of a network."""

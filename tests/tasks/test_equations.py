@@ -1,0 +1,139 @@
+"""Differential equations: their residuals, their points, and a loss that sees the model."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import sympy
+from tinygrad import Tensor, dtypes
+
+from tinykan import KAN, BSpline
+from tinykan.errors import UserError
+from tinykan.fitting.lbfgs import float64
+from tinykan.tasks import EQUATIONS, Equation, EquationTask, Unknown
+from tinykan.tensors import learnable, overwrite
+
+X, Y = sympy.symbols("x y")
+PI = sympy.pi
+EXACT = {
+    "poisson": sympy.sin(PI * X) * sympy.sin(PI * Y),
+    "helmholtz": sympy.sin(PI * X) * sympy.sin(4 * PI * Y),
+    "heat": sympy.sin(PI * X) * sympy.exp(-(PI**2) * Y / 10),
+}
+
+
+def at(expression, points):
+    return np.broadcast_to(sympy.lambdify((X, Y), expression)(*points.T), len(points)).copy()
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_the_residual_of_the_exact_solution_is_zero(name):
+    equation, exact = EQUATIONS[name], EXACT[name]
+    points = equation.to_box(np.random.default_rng(1).uniform(-1, 1, (40, 2)))
+
+    def tensor(values):
+        return Tensor(values, dtype=dtypes.float64)
+
+    u = Unknown(
+        tensor(at(exact, points)),
+        [tensor(at(exact.diff(v), points)) for v in (X, Y)],
+        [tensor(at(exact.diff(v, 2), points)) for v in (X, Y)],
+    )
+    residual = equation.residual([tensor(points[:, i]) for i in range(2)], u).numpy()
+    # Terms of at most 17 pi^2 = 168 cancel in float64: 168 x 2.2e-16 for each of a few roundings.
+    assert np.abs(residual).max() < 1e-12
+    np.testing.assert_allclose(equation.solution(points), at(exact, points), atol=1e-14)
+
+
+def test_derivatives_are_in_the_units_of_the_domain():
+    model = KAN([2, 2, 1], BSpline(4), seed=3)
+    taken = {}
+
+    def keep(x, u):
+        taken.update(x=x, u=u)
+        return u.value
+
+    domain = ((0.0, 3.0), (1.0, 1.5))
+    sides = ((0, -1),)
+    equation = Equation("any", "", keep, lambda x: x[:, 0], domain, sides, (3, 3))
+    unit, step = np.random.default_rng(2).uniform(-0.9, 0.9, (6, 2)), 1e-4
+    with float64(model):
+        equation.residuals(model, Tensor(unit, dtype=dtypes.float64))
+        box = equation.to_box(unit)
+        low, high = np.array(domain).T
+
+        def value(points):
+            scaled = (points - low) / (high - low) * 2 - 1
+            return model(Tensor(scaled, dtype=dtypes.float64)).numpy()[:, 0]
+
+        for i in range(2):
+            aside = step * np.eye(2)[i]
+            above, here, below = value(box + aside), value(box), value(box - aside)
+            np.testing.assert_allclose(taken["x"][i].numpy(), box[:, i], rtol=1e-14)
+            # Errors of a step h: h^2 u'''/6 in the first; rounding 1e-16 / h^2 in the second.
+            first, second = taken["u"].first[i].numpy(), taken["u"].second[i].numpy()
+            np.testing.assert_allclose(first, (above - below) / (2 * step), atol=1e-5)
+            curvature = (above - 2 * here + below) / step**2
+            scale = np.abs(curvature).max()
+            # Third derivatives of cubic splines jump at knots: the error there is h u''' / 2.
+            np.testing.assert_allclose(second, curvature, atol=1e-2 * scale)
+
+
+def test_the_gradient_of_the_loss_agrees_with_finite_differences():
+    task = EquationTask("heat")
+    model = KAN([2, 2, 1], BSpline(4), seed=0)
+    x, y = task.sampler(64, 0)(Tensor([0], dtype=dtypes.int32))
+    with float64(model):
+        x, y = x.cast(dtypes.float64).realize(), y.cast(dtypes.float64).realize()
+        weights = learnable(model)
+        gradients = task.loss(model, x, y).gradient(*weights)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            start, found = weight.numpy().copy(), gradient.numpy()
+            direction = np.random.default_rng(0).normal(size=start.shape)
+            ends = []
+            for sign in (1, -1):
+                overwrite(weight, start + sign * 1e-5 * direction)
+                ends.append(task.loss(model, x, y).item())
+            overwrite(weight, start)
+            expected = (ends[0] - ends[1]) / 2e-5  # its error: 1e-10 u''' and rounding / 1e-5
+            assert np.sum(found * direction) == pytest.approx(expected, rel=1e-5, abs=1e-8)
+
+
+def test_points_on_the_sides_follow_those_in_the_interior():
+    task = EquationTask("heat", resample=True)
+    sample = task.sampler(32, 5)
+    (x, y), (again, _) = (sample(Tensor([n], dtype=dtypes.int32)) for n in (0, 1))
+    assert x.shape == (32 + 3 * 51, 2) and y.shape == (32 + 3 * 51, 1)
+    assert np.all(np.abs(x.numpy()) <= 1)
+    assert not np.array_equal(x.numpy()[:32], again.numpy()[:32])
+    np.testing.assert_array_equal(x.numpy()[32:], again.numpy()[32:])
+    start = x.numpy()[-51:]
+    assert np.all(start[:, 1] == -1)  # t = 0, where u = sin(pi x)
+    np.testing.assert_allclose(y.numpy()[-51:, 0], np.sin(math.pi * start[:, 0]), atol=1e-6)
+    assert np.abs(y.numpy()[32:-51]).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domain": ((1.0, 1.0),)}, "domain"),
+        ({"domain": ((0.0, math.inf),)}, "domain"),
+        ({"sides": ((1, -1),)}, "side"),
+        ({"sides": ((0, 0),)}, "side"),
+        ({"sides": ()}, "side"),
+        ({"points": (3, 3)}, "points"),
+        ({"points": (1,)}, "points"),
+    ],
+)
+def test_a_wrong_equation_is_refused_in_one_line(changes, message):
+    good = {"domain": ((0.0, 1.0),), "sides": ((0, -1),), "points": (5,)}
+    with pytest.raises(UserError, match=message) as caught:
+        Equation("e", "", lambda x, u: u.value, lambda x: x[:, 0], **{**good, **changes})
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_equation_is_refused():
+    with pytest.raises(UserError, match="poisson"):
+        EquationTask("poison")
