@@ -13,7 +13,8 @@ BIN := $(VENV)/bin
 VERSION ?= 0.14.0
 # What depends on tinygrad most.
 LAYERS := tests/test_backend.py tests/test_layers.py tests/test_networks.py tests/test_device.py \
-	$(addprefix tests/kernels/test_,dense.py llvm_compiler.py program_cache.py tinygrad_versions.py)
+	$(addprefix tests/kernels/test_,dense.py llvm_compiler.py native_sequence.py program_cache.py \
+	tinygrad_versions.py wide_vectors.py)
 
 .PHONY: demo test test-all test-backends test-tinygrad check docs dist clean
 

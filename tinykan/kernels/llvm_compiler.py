@@ -18,6 +18,7 @@ from tinygrad.runtime.support.elf import jit_loader
 from tinykan.kernels.tinygrad_versions import llvm_compiler_module
 
 TRIPLES = {"x86_64": "x86_64-none-unknown-elf", "arm64": "aarch64-none-unknown-elf"}
+_engines: list[Any] = []  # which own the memory of functions
 MACHINES = ("x86_64", "amd64", "arm64", "aarch64")
 
 
@@ -62,6 +63,16 @@ class LLVMLiteCompiler(Compiler):
 
     def compile_to_obj(self, source: str) -> bytes:
         """The object file for a module of LLVM IR. Raises RuntimeError if it cannot be parsed."""
+        return self._machine.emit_object(self._optimized(source))
+
+    def function_address(self, source: str, name: str) -> int:
+        """Where the function `name` of a module of LLVM IR is, which then stays in memory."""
+        engine = _binding().create_mcjit_compiler(self._optimized(source), self._machine)
+        engine.finalize_object()
+        _engines.append(engine)
+        return engine.get_function_address(name)
+
+    def _optimized(self, source: str) -> Any:
         llvm = _binding()
         module = llvm.parse_assembly(source, llvm.create_context())
         module.triple = TRIPLES[self.arch]
@@ -70,7 +81,7 @@ class LLVMLiteCompiler(Compiler):
         options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = True
         passes = llvm.create_pass_builder(self._machine, options)
         passes.getModulePassManager().run(module, passes)
-        return self._machine.emit_object(module)
+        return module
 
     def compile(self, source: str) -> bytes:
         return jit_loader(self.compile_to_obj(source))

@@ -14,7 +14,7 @@ from tinygrad.helpers import DEBUG, VIZ, ContextVar
 from tinygrad.renderer import Renderer
 from tinygrad.uop.ops import Ops, UOp
 
-FORMAT = 1  # of what is stored, and of the code that tinykan makes tinygrad generate
+FORMAT = 2  # of what is stored, and of the code that tinykan makes tinygrad generate
 # Variables that change nothing about a program; DEV is part of the renderer's target.
 IRRELEVANT = {"DEBUG", "DEV", "CACHELEVEL", "JIT", "JIT_BATCH_SIZE", "PROFILE", "VIZ", "SPEC"}
 

@@ -32,11 +32,14 @@ def work_around() -> None:
     if tinygrad_versions.FROM_0_14:
         tinygrad_versions.open_the_cpu_without_clang()
         tinygrad_versions.compile_in_this_process()
-        tinygrad_versions.run_threads_at_once()
+        from tinykan.kernels import cpu_graph, wide_vectors
+
+        cpu_graph.install()
+        wide_vectors.install()
     else:
         free_graphs_outside_workers()
         discard_unfinished_compilers()
-        from tinykan.kernels import cpu_queue  # of what tinygrad 0.14 no longer has
+        from tinykan.kernels import cpu_queue
 
         cpu_queue.install()
     llvm_compiler.install()

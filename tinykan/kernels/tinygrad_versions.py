@@ -4,10 +4,7 @@ in tinygrad_faults.py; what 0.14 gets wrong is here, with the rest of what it do
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -58,31 +55,3 @@ def compile_in_this_process() -> None:
     from tinygrad.engine import realize
 
     setattr(realize, "get_worker_pool", lambda: None)  # noqa: B010, as above
-
-
-def run_threads_at_once() -> None:
-    """tinygrad 0.14 runs the threads of a CPU kernel one after another, and returns when they are
-    done. So does this, but it runs them at the same time."""
-    from tinygrad.runtime.ops_cpu import CPUProgram
-
-    one_by_one: Any = CPUProgram.__call__
-    pool = ThreadPoolExecutor(cpu_threads())
-
-    def call(self: Any, *buffers: Any, global_size: tuple = (1, 1, 1), **options: Any) -> Any:
-        place = self.runtimevars.get("core_id")
-        if place is None or global_size[0] == 1:
-            return one_by_one(self, *buffers, global_size=global_size, **options)
-        start = time.perf_counter()
-        arguments = [*(buffer.va_addr for buffer in buffers), *options.get("vals", ())]
-
-        def run(thread: int) -> None:
-            own = [*arguments[:place], thread, *arguments[place + 1 :]]
-            self.fxn(*map(ctypes.c_uint64, own))  # releases Python's lock
-
-        others = [pool.submit(run, thread) for thread in range(1, global_size[0])]
-        run(0)
-        for other in others:
-            other.result()
-        return time.perf_counter() - start if options.get("wait") else None
-
-    setattr(CPUProgram, "__call__", call)  # noqa: B010, as above
