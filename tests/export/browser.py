@@ -38,7 +38,9 @@ def answer_of(page: str, script: str, *, query: str = "", size: str = "800,600")
     five minutes."""
     assert CHROMIUM
     content = f"<script>{PREAMBLE}</script>{page}<script>{script}</script>"
-    with _served(content) as (port, done, answers), tempfile.TemporaryDirectory() as profile:
+    # Chromium's own processes may still write into the profile when the browser has ended.
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with _served(content) as (port, done, answers), folder as profile:
         address = f"http://127.0.0.1:{port}/{query}"
         command = [
             CHROMIUM,
