@@ -103,6 +103,7 @@ def test_a_last_interval_that_float32_does_not_resolve():
         (64, 3, 64, 5),
         pytest.param(130, 7, 1, 5, marks=pytest.mark.long),
         (513, 2, 67, 20),
+        (70, 13, 41, 5),
         pytest.param(256, 4, 96, 50, marks=pytest.mark.long),
     ],
 )

@@ -127,12 +127,13 @@ def threads_for(count: int) -> int:
     return largest_divisor(max(count, 1), cpu_threads())
 
 
-def lanes_for(out: int, limit: int) -> int:
-    """How many columns to compute side by side: a multiple of 4, since vector loads need rows that
-    start at one, with the least padding, then in whole 64-byte vectors; below 4, one."""
+def lanes_for(out: int, limit: int, unit: int = 4) -> int:
+    """How many columns to compute side by side: a multiple of `unit`, with the least padding, then
+    in whole 64-byte vectors; of 4 below that, since vector loads need rows that start at one; below
+    4, one."""
     if out <= limit:
-        return 1 if out < 4 else -(-out // 4) * 4
-    choices = range(limit, limit // 2 - 1, -4)
+        return 1 if out < 4 else padded_size(out, unit if out > unit else 4)
+    choices = range(limit, limit // 2 - 1, -unit)
     return min(choices, key=lambda lanes: (padded_size(out, lanes), lanes % 16 > 0))
 
 
@@ -146,10 +147,11 @@ def pad_columns(weights: Tensor, lanes: int) -> Tensor:
     return weights.pad((*[None] * (weights.ndim - 1), (0, missing))).contiguous()
 
 
-def vector_length(out: int, limit: int) -> int:
-    """The largest divisor of `out` up to `limit` that is a multiple of 4, else 1: tinygrad's checks
-    fail on vectors of other lengths."""
-    return 4 * largest_divisor(out // 4, limit // 4) if out % 4 == 0 else 1
+def vector_length(out: int, limit: int, unit: int = 4) -> int:
+    """The largest divisor of `out` up to `limit` that is a multiple of `unit`, or else of 4, else
+    1: tinygrad's checks fail on vectors of other lengths."""
+    unit = next((u for u in (unit, 4) if out % u == 0), 1)
+    return unit * largest_divisor(out // unit, limit // unit) if unit > 1 else 1
 
 
 def largest_divisor(number: int, limit: int) -> int:

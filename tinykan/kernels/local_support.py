@@ -35,35 +35,15 @@ class Functions:
         """The numbers that `find_interval` gives for an input; none on uniform knots."""
         return 0 if self.basis.knots is None else 1 + 2 * self.basis.order
 
-    def stored(
-        self,
-        scratch: UOp,
-        thread: UOp,
-        x: UOp,
-        found: Sequence[UOp],
-        start: UOp,
-        group: UOp,
-        chunk: int,
-        numbers: Sequence[int],
-        slopes: bool = False,
-    ) -> UOp:
-        """`scratch` `[threads, width, rows, chunk]` after a thread has stored the functions of the
-        inputs of a group in it, at the samples `start` to `start + chunk`: their values, or their
-        slopes. `found` is the result of `find_interval` `[in, found_rows, batch]`, for given knots;
-        `numbers` are those of the two loops."""
-        # Compilers vectorize this loop, which costs less than to write out its vectors.
-        width = scratch.shape[1]
-        q, sample = (
-            UOp.range(length, number)
-            for length, number in zip((width, chunk), numbers, strict=True)
-        )
-        i = group * width + q
-        near = [f[i, r, start + sample].load() for f in found for r in range(self.found_rows)]
-        at = x[start + sample, i].load()
-        values, derivatives = local_functions(at, self.basis, self.base, near)
-        kept = [values[0], *derivatives] if slopes else values
-        stored = [scratch[thread, q, r, sample].store(value) for r, value in enumerate(kept)]
-        return scratch.after(UOp.group(*stored).end(sample, q))
+    def evaluated(
+        self, x: UOp, found: Sequence[UOp], i: UOp, b: UOp, slopes: bool = False
+    ) -> list[UOp]:
+        """These numbers for input `i` of sample `b` of `x` `[batch, in]`, or with slopes in the
+        place of the values. `found` is the result of `find_interval` `[in, found_rows, batch]`, for
+        given knots."""
+        near = [f[i, r, b].load() for f in found for r in range(self.found_rows)]
+        values, derivatives = local_functions(x[b, i].load(), self.basis, self.base, near)
+        return [values[0], *derivatives] if slopes else values
 
 
 def find_interval(x: UOp, basis: BSpline, knots: UOp, i: UOp) -> list[UOp]:

@@ -50,7 +50,7 @@ def weight_gradient(
     `[batch, out]` and what was looked up on given knots. The batch is a multiple of `step`."""
     (batch, inputs), intervals = x.shape, functions.basis.intervals
     chunk, tile = _sizes(batch, step, intervals)
-    lanes = vector_length(dy.shape[1], LANES)
+    lanes = vector_length(dy.shape[1], LANES, 8)
     parts = dy.shape[1] // lanes
     sections = _sections(inputs, parts)
     threads = threads_for(inputs * sections)
@@ -152,8 +152,11 @@ def _weight_gradient(
     upstream = upstream.after(moved.end(lane, part, sample))
 
     unit, i, first = work()
-    evaluated = next(numbers), next(numbers)
-    scratch = functions.stored(scratch, thread, x, found, start, i // width, chunk, evaluated)
+    # Compilers vectorize the inner loop, which costs less than to write out its vectors.
+    q, sample = loop(width), loop(chunk)
+    evaluated = enumerate(functions.evaluated(x, found, i + q, start + sample))
+    stored = UOp.group(*(scratch[thread, q, r, sample].store(value) for r, value in evaluated))
+    scratch = scratch.after(stored.end(sample, q))
     order = _sorted(
         scratch,
         order,
