@@ -72,9 +72,8 @@ class Network:
         for layer in self.layers[:-1]:
             nodes = layer(values[-1])
             # Realized, or the next layer's product would activate each node once for every output.
-            function, linear = ACTIVATIONS[self.activation], self.activation == "identity"
             kernels = getattr(layer, "kernels", "auto")
-            nodes = nodes.contiguous() if linear else activated(nodes, function, kernels)
+            nodes = activated(nodes, ACTIVATIONS[self.activation], kernels)
             values.append(NORMS[self.norm](nodes).contiguous() if self.norm else nodes)
         return values
 

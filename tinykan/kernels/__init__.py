@@ -14,10 +14,10 @@ from typing import Any
 
 from tinygrad import Tensor
 
-from tinykan.activations import Activation
+from tinykan.activations import ACTIVATIONS, Activation
 from tinykan.basis import Basis, BSpline, DenseBasis
 from tinykan.kernels import dense, gpu, spline, spline_derivatives
-from tinykan.kernels.launch import runs_on_threads, runs_on_work_groups
+from tinykan.kernels.launch import is_computed, runs_on_threads, runs_on_work_groups
 from tinykan.kernels.spline_derivatives import Edge, Pairs
 
 __all__ = [
@@ -78,6 +78,8 @@ def layer_derivatives(
 def activated(x: Tensor, activation: Activation, kernels: str = "auto") -> Tensor:
     """`activation` of the features `x` `[..., n]`, computed once for whatever reads it; with
     `kernels` "reference", as those of a KANLayer, by plain tensor operations."""
+    if activation is ACTIVATIONS["identity"]:
+        return x if is_computed(x) else x.contiguous()
     if kernels == "reference" or not runs_on_threads(x):
         return activation(x).contiguous()
     return dense.activated(x.reshape(-1, x.shape[-1]), activation).reshape(x.shape)

@@ -53,6 +53,13 @@ def as_computed(x: Tensor) -> Tensor:
     return x
 
 
+def is_computed(x: Tensor) -> bool:
+    """Whether `x` `[..., m]` is the first columns of a kernel's output, which another kernel on
+    CPUs reads as it is."""
+    rows = x.reshape(-1, x.shape[-1])
+    return runs_on_threads(x) and as_computed(rows).uop.op is Ops.AFTER
+
+
 def split_across_threads(count: int) -> tuple[UOp, UOp, UOp]:
     """`count` pieces of work divided among the threads: the index of a piece, the loop over a
     thread's pieces, and the range of threads."""

@@ -27,6 +27,7 @@ from tinykan.basis import BSpline
 from tinykan.kernels.dense import column_sums
 from tinykan.kernels.hardware import vector_floats
 from tinykan.kernels.launch import (
+    as_computed,
     empty,
     lane_range,
     lanes_for,
@@ -44,7 +45,7 @@ from tinykan.kernels.tinygrad_versions import cpu_threads
 
 CHUNK = 64  # samples, at least, whose outputs and functions stay in the first-level cache
 CACHE = 2**15  # bytes of weights that stay there, too
-WIDTHS = 8, 12, 4  # inputs whose functions are evaluated side by side
+WIDTHS = 8, 4  # inputs whose functions are evaluated side by side
 TOGETHER = 4  # inputs, at most, whose terms are added up before the sum is stored
 LANES = 64 if vector_floats() == 4 else 128  # outputs, at most, computed side by side
 SUMMED_LANES = max(8, vector_floats())  # the same, where they are then summed up
@@ -61,8 +62,7 @@ def spline_layer(
 ) -> Tensor:
     """`[batch, in]` to `[batch, out]`. `weights` are the coefficients `[in, n_functions, out]` and,
     with a base function, the base weights `[in, out]`; the bias is `[out]`."""
-    (batch, inputs), out = x.shape, weights[0].shape[2]
-    lanes = _lanes(out)
+    (batch, inputs), out, lanes = x.shape, weights[0].shape[2], _lanes(weights[0].shape[2])
     weights = [pad_columns(w, lanes) for w in weights]
     biases = [] if bias is None else [pad_columns(bias, lanes)]
     functions, columns = Functions(basis, base), padded_size(out, lanes)
@@ -76,11 +76,12 @@ def spline_layer(
     given: list[Tensor] = []
     if basis.knots is not None:
         given = [empty((inputs, functions.found_rows, samples), x), basis.knots_like(x)]
+    x = as_computed(x)  # which may have more columns than there are inputs
 
     def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
         dy, x = Tensor(upstream).contiguous(), Tensor(call.src[3])
         partial = empty((threads, chunk, width, vector_length(columns, SUMMED_LANES)), x)
-        dx = empty((samples, inputs), x).custom_kernel(
+        dx = empty(x.shape, x).custom_kernel(
             *(scratch, partial, x, dy, *found, *weights),
             fxn=lambda *arguments: _input_gradient(
                 *arguments, functions=functions, together=together
@@ -165,8 +166,9 @@ def _forward(
 ) -> UOp:
     """The layer, from the inputs; given knots, with room for what is looked up on them; and the
     weights of splines, of the base, and the bias."""
-    (_, rows, chunk, width), (samples, inputs), out = scratch.shape, x.shape, y.shape[1]
+    (_, rows, chunk, width), (samples, out) = scratch.shape, y.shape
     given, weights = (others[:2], others[2:]) if functions.found_rows else ((), others)
+    inputs = weights[0].shape[0]
     lanes = _lanes(out)
     block, inner, thread = split_across_threads(samples // chunk)
     start = block * chunk
@@ -216,29 +218,36 @@ def _input_gradient(
     functions: Functions,
     together: int,
 ) -> UOp:
-    """The gradient `[batch, in]`, from the inputs, that to y, what was looked up on given knots,
-    and the weights. For each input the sums over lanes of outputs go to `partial` first: to add up
-    the lanes of several inputs in one loop costs less than those of each by itself."""
-    (_, rows, chunk, width), (samples, inputs), out = scratch.shape, x.shape, upstream.shape[1]
+    """The gradient of the shape of x, from the inputs `[batch, in or more]`, the gradient to y,
+    what was looked up on given knots, and the weights. For each input the sums over lanes of
+    outputs go to `partial` first: to add up the lanes of several inputs in one loop costs less than
+    those of each by itself."""
+    (_, rows, chunk, width), (samples, out) = scratch.shape, upstream.shape
     found, weights = (others[:1], others[1:]) if functions.found_rows else ((), others)
+    inputs = weights[0].shape[0]
     lanes = partial.shape[3]
     parts = largest_divisor(out // lanes, PARTS)
     stretches = out // (parts * lanes)
     block, inner, thread = split_across_threads(samples // chunk)
-    start, (group, first) = block * chunk, _groups(inputs, width, 2)
+    start = block * chunk
+    if gradient.shape[1] > inputs:
+        sample, column = UOp.range(chunk, 2), UOp.range(gradient.shape[1] - inputs, 3)
+        cleared = gradient[start + sample, inputs + column].store(0.0)
+        gradient = gradient.after(cleared.end(column, sample))
+    group, first = _groups(inputs, width, 4)
     scratch = _stored(
         scratch,
         thread,
         lambda q, sample: functions.evaluated(x, found, first + q, start + sample, slopes=True),
         inputs,
-        3,
+        5,
     )
     if stretches > 1:
-        sample, q, lane = UOp.range(chunk, 6), UOp.range(width, 7), lane_range(lanes, 8)
+        sample, q, lane = UOp.range(chunk, 8), UOp.range(width, 9), lane_range(lanes, 10)
         cleared = partial.after(inner, group)[thread, sample, q, lane].store(0.0)
         partial = partial.after(cleared.end(lane, q, sample))
-    stretch, piece = UOp.range(stretches, 9), UOp.range(width // together, 10)
-    sample, lane = UOp.range(chunk, 11), lane_range(lanes, 12)
+    stretch, piece = UOp.range(stretches, 11), UOp.range(width // together, 12)
+    sample, lane = UOp.range(chunk, 13), lane_range(lanes, 14)
     stored = []
     for member in range(together):
         q = piece * together + member
@@ -257,11 +266,11 @@ def _input_gradient(
 
     folded = FOLDED_LANES if lanes % FOLDED_LANES == 0 else lanes
     if folded < lanes:
-        sample, q, lane = UOp.range(chunk, 13), UOp.range(width, 14), lane_range(folded, 15)
+        sample, q, lane = UOp.range(chunk, 15), UOp.range(width, 16), lane_range(folded, 17)
         halves = (partial[thread, sample, q, at + lane] for at in range(0, lanes, folded))
         value = sum(half.load() for half in halves)
         partial = partial.after(partial[thread, sample, q, lane].store(value).end(lane, q, sample))
-    sample, q = UOp.range(chunk, 16), lane_range(width, 17)
+    sample, q = UOp.range(chunk, 18), lane_range(width, 19)
     value = sum(partial[thread, sample, q, lane].load() for lane in range(folded))
     stored = gradient[start + sample, first + q].store(value)
     stored = stored.end(q, sample, group, inner, thread)

@@ -46,12 +46,16 @@ def weight_gradient(
     functions: Functions,
     step: int,
 ) -> list[Tensor]:
-    """The gradients to `weights`, of their shapes, from the inputs `[batch, in]`, the gradient to y
-    `[batch, out]` and what was looked up on given knots. The batch is a multiple of `step`."""
-    (batch, inputs), intervals = x.shape, functions.basis.intervals
+    """The gradients to `weights`, of their shapes, from the inputs `[batch, in or more]`, the
+    gradient to y `[batch, out]` and what was looked up on given knots. The batch is a multiple of
+    `step`."""
+    batch, inputs, intervals = x.shape[0], weights[0].shape[0], functions.basis.intervals
     chunk, tile = _sizes(batch, step, intervals)
-    lanes = vector_length(dy.shape[1], LANES, 8)
-    parts = dy.shape[1] // lanes
+    columns = dy.shape[1]
+    # Half as many outputs side by side, where only that gives every thread work.
+    choices = [vector_length(columns, limit, 8) for limit in (LANES, LANES // 2)]
+    lanes = max(choices, key=lambda lanes: threads_for(inputs * (columns // lanes)))
+    parts = columns // lanes
     sections = _sections(inputs, parts)
     threads = threads_for(inputs * sections)
     widths = (w for w in range(1, TOGETHER + 1) if inputs % w == 0)
@@ -113,7 +117,7 @@ def _weight_gradient(
     tiles: int,
     sections: int,
 ) -> UOp:
-    (threads, width, rows, _), (samples, inputs) = scratch.shape, x.shape
+    (threads, width, rows, _), samples, inputs = scratch.shape, x.shape[0], sums[0].shape[0]
     _, parts, _, lanes = upstream.shape
     thread, units = UOp.range(threads, 0, AxisType.THREAD), inputs // width * sections // threads
     numbers = count(1)
