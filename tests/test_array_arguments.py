@@ -96,6 +96,7 @@ INTERNAL = {
     "tasks.images.render_rows", "interop", "interpret.candidates", "interpret.formulas",
     "interpret.library", "interpret.rounding", "interpret.symbolic", "interpret.affine_fit",
     "interpret.constants", "interpret.curves.layer_curves", "interpret.curves.samples_of",
+    "interpret.own_functions",  # whose arrays are functions' arguments
     "interpret.pareto", "interpret.search", "interpret.simplification",
     "interpret.sparse_networks", "tasks.arrays",
     "tasks.color_profiles", "tasks.deep_images", "tasks.delimited", "tasks.image_files",
