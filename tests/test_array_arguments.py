@@ -27,7 +27,7 @@ from tinykan import (
 from tinykan.export import lowered
 from tinykan.export.page import page
 from tinykan.fitting import update_grid
-from tinykan.interpret import attribution, edge_curve, input_ranges, prune, remove
+from tinykan.interpret import attribution, edge_curve, input_ranges, interaction, prune, remove
 from tinykan.interpret.diagram import diagram, save_diagram
 from tinykan.interpret.recovery import recover
 from tinykan.interpret.symbolification import auto_symbolic, fix_symbolic, suggest_symbolic
@@ -66,6 +66,7 @@ ROWS = {
     "interpret.pruning.remove": [lambda x: remove(MODEL, x, nodes=[(1, 0)])],
     "interpret.curves.edge_curve": [lambda x: edge_curve(MODEL, x, 0, 0, 0)],
     "interpret.curves.input_ranges": [lambda x: input_ranges(MODEL, x)],
+    "interpret.interactions.interaction": [lambda x: interaction(MODEL, x)],
     "interpret.symbolification.auto_symbolic": [lambda x: auto_symbolic(MODEL, x)],
     "interpret.symbolification.suggest_symbolic": [lambda x: suggest_symbolic(MODEL, x, 0, 0, 0)],
     "interpret.symbolification.fix_symbolic": [lambda x: fix_symbolic(MODEL, 0, 0, 0, "sin", x=x)],
@@ -96,6 +97,7 @@ INTERNAL = {
     "tasks.images.render_rows", "interop", "interpret.candidates", "interpret.formulas",
     "interpret.library", "interpret.rounding", "interpret.symbolic", "interpret.affine_fit",
     "interpret.constants", "interpret.curves.layer_curves", "interpret.curves.samples_of",
+    "interpret.own_functions",  # whose arrays are functions' arguments
     "interpret.pareto", "interpret.search", "interpret.simplification",
     "interpret.sparse_networks", "tasks.arrays",
     "tasks.color_profiles", "tasks.deep_images", "tasks.delimited", "tasks.image_files",

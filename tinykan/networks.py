@@ -13,7 +13,7 @@ from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, Linear
 from tinykan.errors import UserError, lookup, other_names
 from tinykan.kernels import activated
-from tinykan.layers import KANLayer, Layer, check_input
+from tinykan.layers import LAYERS, KANLayer, Layer, check_input
 from tinykan.tensors import learnable
 
 ENCODINGS: dict[str, type[Encoding]] = {}  # by the names of their classes, for saved files
@@ -91,12 +91,13 @@ class Network:
 
 class KAN(Network):
     """A Kolmogorov-Arnold network: `KAN([2, 5, 1])` is PyKAN's [2, 5, 1] with cubic splines; PyKAN
-    has no `activation` and no `norm`. `basis` is one for all layers, or a list."""
+    has no `activation` and no `norm`. `basis` is one for all layers, or a list. A width `[3, 2]` is
+    three sums, then two products of two sums each: a layer of seven, and a MultiplicationLayer."""
 
     @other_names(width="widths=", grid="basis=BSpline(grid)", k="basis=BSpline(intervals, order=k)")
     def __init__(
         self,
-        widths: Sequence[int],
+        widths: Sequence[int | Sequence[int]],
         basis: Basis | Sequence[Basis] | None = None,
         *,
         activation: str = "identity",
@@ -107,18 +108,25 @@ class KAN(Network):
         norm: str | None = None,
         seed: int = 0,
     ) -> None:
-        pairs = width_pairs(widths)
+        count = len(width_pairs(widths))
         basis = BSpline() if basis is None else basis
-        bases = [basis] * len(pairs) if isinstance(basis, Basis) else list(basis)
+        bases = [basis] * count if isinstance(basis, Basis) else list(basis)
         if wrong := [b for b in (basis, *bases) if not isinstance(b, Basis | list | tuple)]:
             raise UserError(f"basis {wrong[0]!r}: a Basis is needed, such as BSpline(5, 3)")
-        if len(bases) != len(pairs):
-            raise UserError(f"{len(bases)} bases for {len(pairs)} layers")
+        if len(bases) != count:
+            raise UserError(f"{len(bases)} bases for {count} layers")
         rng = np.random.default_rng(seed)
-        layers = [
-            KANLayer(i, o, b, base=base, spline_weight=spline_weight, bias=bias, rng=rng)
-            for (i, o), b in zip(pairs, bases, strict=True)
-        ]
+        layers: list[Any] = []
+        features, *rest = list[Any](widths)
+        for width, b in zip(rest, bases, strict=True):
+            found = isinstance(width, Sequence) and LAYERS["MultiplicationLayer"]
+            products = [found.from_config({"width": width}, {})] if found else []
+            o = products[0].in_features if products else width
+            layer = KANLayer(
+                features, o, b, base=base, spline_weight=spline_weight, bias=bias, rng=rng
+            )
+            layers += [layer, *products]
+            features = layers[-1].out_features
         super().__init__(layers, activation, encoding, norm)
 
 
@@ -154,7 +162,7 @@ def dense_layer(
     )
 
 
-def width_pairs(widths: Sequence[int]) -> list[tuple[int, int]]:
+def width_pairs(widths: Sequence[Any]) -> list[tuple[Any, Any]]:
     if len(widths) < 2:
         raise UserError(f"widths {list(widths)}: at least an input and an output width are needed")
     return list(pairwise(widths))

@@ -28,6 +28,8 @@ LOADERS: dict[str, Callable[[], Network]] = {
     "pykan masked": lambda: from_pykan(GOLDEN / "pykan_masked"),
     "pykan pruned": lambda: from_pykan(GOLDEN / "pykan_pruned"),
     "pykan symbolic": lambda: from_pykan(GOLDEN / "pykan_symbolic"),
+    "pykan multiplication": lambda: from_pykan(GOLDEN / "pykan_multiplication"),
+    "pykan products": lambda: from_pykan(GOLDEN / "pykan_products"),
     "pykan float32": lambda: from_pykan(GOLDEN / "pykan_float32"),
     "efficient scaled": lambda: from_efficient_kan(GOLDEN / "efficient_scaled.pth"),
     "efficient unscaled": lambda: from_efficient_kan(GOLDEN / "efficient_unscaled.pth"),
@@ -57,8 +59,9 @@ def test_outputs_are_those_of_the_library_in_float64(golden, name):
         functions = [layer.functions for layer in model.layers]
         assert functions == [[(0, 1, "sin")], [(1, 0, "x^2")]]
         return
-    first = model.layers[0].basis.knots.numpy()
-    low, high = first[:, model.layers[0].basis.order], first[:, -1 - model.layers[0].basis.order]
+    basis = model.layers[0].on_basis.basis
+    knots = basis.knots.numpy()
+    low, high = knots[:, basis.order], knots[:, -1 - basis.order]
     assert 0.1 < ((x < low) | (x > high)).mean() < 0.9  # of these inputs some are outside
     assert np.ptp(low) > 0.01  # and grids differ from input to input
 
@@ -153,15 +156,35 @@ def refused(load: Callable, source: object) -> str:
     return str(error.value)
 
 
+def test_a_missing_configuration_is_named():
+    message = "pykan_missing_config.yml: no such file"
+    assert message in refused(from_pykan, GOLDEN / "pykan_missing")
+
+
+def test_products_are_those_of_the_library():
+    one, other = LOADERS["pykan multiplication"](), LOADERS["pykan products"]()
+    assert one.widths == [2, 4, 3, 1] and one.layers[1].groups == [[0], [1], [2, 3]]
+    assert other.widths == [2, 6, 3, 2, 1]
+    assert [layer.groups for layer in other.layers[1::2]] == [[[0], [1, 2], [3, 4, 5]], [[0, 1]]]
+    assert other.layers[0].functions == [(1, 2, "sin")]
+
+
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "old", "new"),
     [
-        ("multiplication", "layer 0 has multiplication nodes, which are not supported"),
-        ("missing", "pykan_missing_config.yml: no such file"),
+        ("multiplication", "mult_arity: 2", "mult_arity: 4"),
+        ("multiplication", "mult_arity: 2", "mult_arity:\n- - 2\n- - 3\n- []"),
+        ("products", "- []\n- - 2\n  - 3", "- []\n- - 3\n  - 3"),
     ],
 )
-def test_what_pykan_has_and_tinykan_has_not_is_one_line(name, message):
-    assert message in refused(from_pykan, GOLDEN / f"pykan_{name}")
+def test_other_numbers_of_factors_are_one_line(tmp_path, name, old, new):
+    message = refused(from_pykan, copied(tmp_path, name, old, new))
+    assert "layer 0 has" in message and "of what products?" in message
+
+
+def test_a_configuration_without_numbers_of_factors_is_one_line(tmp_path):
+    path = copied(tmp_path, "multiplication", "mult_arity: 2", "mult_arity: two")
+    assert "mult_arity two: a whole number" in refused(from_pykan, path)
 
 
 def copied(folder: Path, name: str, old: str = "", new: str = "") -> Path:

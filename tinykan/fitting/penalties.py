@@ -10,6 +10,7 @@ from tinykan.basis import BSpline
 from tinykan.errors import UserError
 from tinykan.layers import Layer
 from tinykan.networks import Network
+from tinykan.tensors import learnable
 
 MAX_SAMPLES = 512  # of a batch, over which edges are averaged: each edge is evaluated separately
 # What pykan adds to deviations of inputs, to sums of sizes, and to shares before their logarithm.
@@ -30,7 +31,8 @@ class Regularization:
     each weighted by the option of its name (0 or more). They are what pykan 0.2.8 computes, whose
     lamb, lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff have the same values; the KAN paper
     (arXiv:2404.19756, eq. 2.17 to 2.20) has means of |edge(x)| for sizes, and one entropy for a
-    layer. Standard deviations are over samples of the batch. Symbolic edges have no size. The last
+    layer. Standard deviations are over samples of the batch. Symbolic edges and factors of
+    products have no size. The last
     two apply to spline layers only. Raises UserError for weights that are not in that range.
 
     `fit(model, sample, penalty=Regularization(model, 1e-3))` adds it to the loss.
@@ -57,7 +59,8 @@ class Regularization:
         """The penalty, a scalar, for `Network.layer_inputs`, `values` `[n, in]` of each layer."""
         total = Tensor.zeros(1, dtype=values[0].dtype).to(values[0].device).sum()
         for layer, x in zip(self.model.layers, values, strict=False):
-            total = total + self._of_layer(layer, x[:: -(-len(x) // MAX_SAMPLES)])
+            if any(p.ndim > 1 for p in learnable(layer)):  # others, of products, have no functions
+                total = total + self._of_layer(layer, x[:: -(-len(x) // MAX_SAMPLES)])
         return self.strength * total
 
     def _of_layer(self, layer: Layer, x: Tensor) -> Tensor:

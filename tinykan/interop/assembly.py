@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 
@@ -14,15 +15,17 @@ from tinykan.networks import Network
 from tinykan.tensors import parameter
 
 
-def network(state: State, prefix: str, layer: Callable[[int], Layer]) -> Network:
-    """The network of the layers `layer(0)`, `layer(1)`, ..., for as long as names of arrays begin
-    with `prefix`, formatted with the number. Raises UserError if arrays are left over."""
-    layers: list[Layer] = []
-    while not layers or any(name.startswith(prefix.format(len(layers))) for name in state):
-        layers.append(layer(len(layers)))
+def network(state: State, prefix: str, layers: Callable[[int], list[Layer]]) -> Network:
+    """The network of `layers(0)`, `layers(1)`, ..., for as long as names of arrays begin with
+    `prefix`, formatted with the number. Raises UserError if arrays are left over."""
+    found: list[Layer] = []
+    for number in count():
+        found += layers(number)
+        if not any(name.startswith(prefix.format(number + 1)) for name in state):
+            break
     if state:
         raise UserError(f"unknown {short(min(state))}: of another version, or another model")
-    return Network(layers)
+    return Network(found)
 
 
 def spline_layer(

@@ -43,7 +43,7 @@ def from_efficient_kan(
             content = read_content(Path(source))
             zipped = zipfile.is_zipfile(io.BytesIO(content))
             state = read_torch(content) if zipped else read_safetensors(content)
-        return network(state, "layers.{}.", lambda index: _layer(state, index, base))
+        return network(state, "layers.{}.", lambda index: [_layer(state, index, base)])
 
 
 def _layer(state: State, index: int, base: str | None) -> KANLayer:

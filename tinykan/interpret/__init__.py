@@ -1,14 +1,15 @@
 """Interpretation of trained networks: summaries, attribution scores of edges and nodes, pruning,
-diagrams, symbolic edges, and formulas (KAN paper, arXiv:2404.19756, sec. 2.5; KAN 2.0,
-arXiv:2408.10205).
+diagrams, interactions of inputs, symbolic edges, and formulas (KAN paper, arXiv:2404.19756, sec.
+2.5; KAN 2.0, arXiv:2408.10205).
 
 Modules that need an extra are imported by name: `tinykan.interpret.diagram` (matplotlib, of the
-`demo` extra), and `candidates`, `symbolification`, `formulas` and `recovery` (SciPy and SymPy, of
-the `interpret` extra).
+`demo` extra), and `candidates`, `symbolification`, `formulas`, `formula_networks`, `own_functions`
+and `recovery` (SciPy and SymPy, of the `interpret` extra).
 """
 
 from tinykan.interpret.attribution import Attribution, attribution
 from tinykan.interpret.curves import edge_curve, input_ranges
+from tinykan.interpret.interactions import interaction
 from tinykan.interpret.library import LIBRARY, SymbolicFunction
 from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.pruning import edge_count, prune, remove
@@ -25,6 +26,7 @@ __all__ = [
     "edge_count",
     "edge_curve",
     "input_ranges",
+    "interaction",
     "prune",
     "remove",
     "summary",

@@ -190,6 +190,11 @@ def search_space(kind: str, different: int) -> Search:
                 starts.max(0),
                 lambda t: (np.exp(t[..., 0]), -np.exp(t[..., 0]) * t[..., 1]),
             )
+        case "any":  # slopes of either sign, as nothing is known of the function
+            slopes = np.geomspace(0.2, 50, 14)
+            starts = _pairs(np.concatenate([-slopes[::-1], slopes]), np.linspace(-2, 2, 17))
+            bounds = starts.min(0), starts.max(0)
+            return Search(starts, *bounds, lambda t: (t[..., 0], -t[..., 0] * t[..., 1]))
         case "wave":  # at most one half wave for every four samples
             highest = max(0.4, min(40.0, math.pi / 8 * different))
             starts = _pairs(np.arange(0.3, highest, 0.4), np.arange(6) * math.pi / 6)

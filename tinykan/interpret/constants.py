@@ -86,7 +86,7 @@ class Constants:
         self.values = np.array(values)
         self.fixed: dict[int, sympy.Expr] = {}
         self._function = sympy.lambdify(
-            [self.parameters, data.symbols], self.expression, "numpy", cse=True
+            [self.parameters, data.symbols], self.expression, ["scipy", "numpy"], cse=True
         )
 
     def fit(self, fixed: dict[int, sympy.Expr], start: np.ndarray | None = None) -> Fit | None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,8 @@ def diagram(
     Inputs are at the bottom, outputs at the top. Each panel plots the function of an edge, scaled
     to its minimum and maximum, over the range of its input on the samples `x` `[n, in_features]`.
     Its opacity shows its attribution score relative to the largest of its layer. Symbolic edges
-    have the names of their functions, factors a ×; pruned ones are omitted. With an encoding,
+    have the names of their functions; pruned ones are omitted. Products are marked with ×, and
+    their factors lead to them without panels, as in KAN 2.0 (arXiv:2408.10205). With an encoding,
     inputs are encoded features. The activation and the norm are written beside the hidden nodes.
 
     Raises UserError as `attribution` does, for more than 400 edges or nodes in a row, and a wrong
@@ -89,7 +90,8 @@ def diagram(
         )
     ends = _checked("input", input_names, nodes[0]), _checked("output", output_names, nodes[-1])
     edges = [np.argwhere(layer.live_edges()) for layer in model.layers]
-    layout = _Layout(nodes, edges)
+    products = {n: la for n, la in enumerate(model.layers) if isinstance(la, MultiplicationLayer)}
+    layout = _Layout(nodes, edges, products)
     figure: Figure = new_figure(figsize=(layout.width, layout.height), dpi=layout.dpi)
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(0, layout.height))
     axis.set_axis_off()
@@ -99,10 +101,11 @@ def diagram(
         chosen = tuple(pairs.T)
         score = scores[number][chosen]
         opacity = MIN_OPACITY + (1 - MIN_OPACITY) * (score / max(score.max(initial=0), 1e-12))
+        if isinstance(layer, MultiplicationLayer):
+            _draw_factors(axis, layout, number, layer.groups, opacity)
+            continue
         _draw_edges(axis, layout, number, _curves(layer, values[number])[chosen], opacity)
         names = {edge: name for edge, (name, _) in symbolic_edges(layer).items()}
-        if isinstance(layer, MultiplicationLayer):
-            names = {(i, o): "×" for o, group in enumerate(layer.groups) for i in group}
         _name_edges(axis, layout.bands[number], pairs, names)
     _draw_nodes(axis, layout, model)
     _write_names(axis, layout, ends, "x" if model.encoding is None else "f", title)
@@ -112,10 +115,13 @@ def diagram(
 
 class _Layout:
     """The positions of everything, in inches, for the number of `nodes` in each level, and for
-    `edges[k]` `[n, 2]`, pairs of an input and an output, between two levels."""
+    `edges[k]` `[n, 2]`, pairs of an input and an output, between two levels; those of `products`
+    have no panels."""
 
-    def __init__(self, nodes: list[int], edges: list[np.ndarray]) -> None:
-        most = max(1, *map(len, edges))
+    def __init__(
+        self, nodes: list[int], edges: list[np.ndarray], products: Collection[int] = ()
+    ) -> None:
+        most = max([1, *(len(pairs) for k, pairs in enumerate(edges) if k not in products)])
         least = float(np.clip(9 / most, 0.36, MAX_PANEL))  # the side of the smallest panels
         across = max(1.6, most * least * (1.3 if most <= ONE_ROW else 0.72), 0.5 * max(nodes))
         margin = 0.15 * least  # half of the space between panels
@@ -128,12 +134,17 @@ class _Layout:
             return margin + (np.arange(count) + 0.5) * across / max(count, 1)
 
         level = self.dot / 2
-        self.nodes, self.bands = [_placed(columns(nodes[0]), level)], []
-        for count, pairs in zip(nodes[1:], edges, strict=True):
-            panels, above = columns(len(pairs)), columns(count)
-            low = level + _fan(panels - self.nodes[-1][pairs[:, 0], 0])
-            self.bands.append(_Band.of(panels, across, least, low))
-            level = self.bands[-1].high + _fan(panels - above[pairs[:, 1]])
+        self.nodes = [_placed(columns(nodes[0]), level)]
+        self.bands: dict[int, _Band] = {}
+        for k, (count, pairs) in enumerate(zip(nodes[1:], edges, strict=True)):
+            above = columns(count)
+            starts, ends = self.nodes[-1][pairs[:, 0], 0], above[pairs[:, 1]]
+            if k in products:
+                level += _fan(ends - starts)
+            else:
+                panels = columns(len(pairs))
+                self.bands[k] = _Band.of(panels, across, least, level + _fan(panels - starts))
+                level = self.bands[k].high + _fan(panels - ends)
             self.nodes.append(_placed(above, level))
         self.height = level + self.dot / 2
 
@@ -216,6 +227,25 @@ def _draw_edges(
             drawn, colors=reds, linewidths=1.2 * thickness, capstyle="round", zorder=3
         )
     )
+
+
+def _draw_factors(
+    axis: Axes,
+    layout: _Layout,
+    number: int,
+    groups: Sequence[Sequence[int]],
+    opacity: np.ndarray,
+) -> None:
+    """Draws a line from each factor to its product in layer `number`, and a × beside products."""
+    starts, ends = layout.nodes[number], layout.nodes[number + 1]
+    pairs = layout.edges[number].tolist()
+    lines = [_bend(starts[i], ends[o]) for i, o in pairs]
+    inks = [to_rgba(INK, value) for value in opacity]
+    axis.add_collection(collections.LineCollection(lines, colors=inks, linewidths=1.6, zorder=1))
+    for (x, y), group in zip(ends, groups, strict=True):
+        if len(group) > 1:
+            place = x + layout.dot, y - 0.2 * layout.dot
+            axis.text(*place, "×", size=0.9 * layout.text, color=INK, va="center", zorder=4)
 
 
 def _name_edges(

@@ -10,7 +10,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError, check_integer
 from tinykan.layers import LAYERS, check_input
-from tinykan.tensors import parameter
+from tinykan.tensors import like, parameter
 
 
 class MultiplicationLayer:
@@ -60,9 +60,14 @@ class MultiplicationLayer:
     def pruned(
         self, inputs: np.ndarray, outputs: np.ndarray, live: np.ndarray, shift: np.ndarray
     ) -> MultiplicationLayer:
-        if not (inputs.all() and outputs.all() and (live == self.live_edges()).all()):
+        whole = self.live_edges() & outputs
+        if (whole.any(axis=1) != inputs).any() or (whole & ~live).any():
             raise UserError("a product has no factor that could be left out: prune other layers")
-        return self
+        number = np.cumsum(inputs) - 1  # of each input that is kept
+        groups = [g for g, kept in zip(self.groups, outputs, strict=True) if kept]
+        cut = MultiplicationLayer([number[group].tolist() for group in groups])
+        cut.bias = like(self.bias, self.bias.numpy()[outputs] + shift[outputs])
+        return cut
 
     @property
     def on_basis(self) -> None:
@@ -74,10 +79,24 @@ class MultiplicationLayer:
 
     @classmethod
     def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> MultiplicationLayer:
-        return cls(**config)
+        """Of `groups`, or of a `width` of KAN, [sums, products]: sums pass, then come products of
+        two neighbors each."""
+        return cls(config["groups"] if "groups" in config else _groups(config["width"]))
 
     def __repr__(self) -> str:
         return f"MultiplicationLayer({self.groups})"
+
+
+def _groups(width: Sequence[int]) -> list[list[int]]:
+    if len(width) != 2:
+        raise UserError(f"width {width}: a number of sums, or [sums, products], is needed")
+    for kind, count in zip(("sums", "products"), width, strict=True):
+        check_integer(f"width {width}: the number of {kind}", count, 0)
+    sums, products = width
+    if not sums + products:
+        raise UserError(f"width {width}: at least one sum or product is needed")
+    pairs = [[i, i + 1] for i in range(sums, sums + 2 * products, 2)]
+    return [[i] for i in range(sums)] + pairs
 
 
 LAYERS["MultiplicationLayer"] = MultiplicationLayer

@@ -98,7 +98,7 @@ def mean_squared_error(
 def evaluated(expression: sympy.Expr, names: Sequence[str], x: np.ndarray) -> np.ndarray:
     """The values `[n]` of an expression, NaN where they are not real."""
     symbols = [sympy.Symbol(name) for name in names]
-    function = sympy.lambdify(symbols, expression, "numpy")
+    function = sympy.lambdify(symbols, expression, ["scipy", "numpy"])
     with np.errstate(all="ignore"):
         values = np.asarray(function(*np.asarray(x, dtype=np.float64).T))
     if np.iscomplexobj(values):

@@ -11,6 +11,7 @@ import numpy as np
 from tinygrad import Tensor
 
 from tinykan.basis import Linear
+from tinykan.checkpoint import CheckpointError
 from tinykan.errors import UserError, lookup
 from tinykan.interpret.library import LIBRARY
 from tinykan.layers import LAYERS, KANLayer, Layer
@@ -111,6 +112,9 @@ class SymbolicLayer:
 
     @classmethod
     def from_config(cls, config: dict, tensors: Mapping[str, Tensor]) -> SymbolicLayer:
+        if unknown := sorted({name for *_, name in config["functions"]} - LIBRARY.keys()):
+            names = ", ".join(unknown)
+            raise CheckpointError(f"a network of {names}: add it with add_function before loading")
         own = {k.removeprefix("layer."): v for k, v in tensors.items() if k.startswith("layer.")}
         return cls(KANLayer.from_config(config["layer"], own), config["functions"])
 
