@@ -130,7 +130,8 @@ class Training:
     have left move (tinykan.fitting.GridMover), to uniform knots (`grid_eps` 1) or quantiles (0).
 
     `loss` is a function of predictions and targets, or, if it takes three arguments, of the model,
-    the inputs and the targets. `penalty`, of the inputs of every layer and the output
+    the inputs and the targets; L-BFGS then has no preconditioner, and `grid_updates` default to 0,
+    since both know values, not derivatives. `penalty`, of the inputs of every layer and the output
     `[n, features]`, is added to the loss that is minimized, not to the one that is reported. Every
     `log_every` steps (by default about 100 times in all) the loss is read back and recorded in
     `history`; what the caller does with a logged step is not counted in the seconds. `progress`
@@ -171,7 +172,7 @@ class Training:
         Tensor.realize(*weights)
         self.model, self.sample, self.steps, self.lbfgs = model, sample, steps, lbfgs
         self.grid_updates, self.grid_eps, self.halvings = grid_updates, grid_eps, halvings
-        self.objective = objective_of(model, loss, penalty)
+        self.objective, self.sees_model = objective_of(model, loss, penalty), sees_model(loss)
         rate = 1e-2 if learning_rate is None else learning_rate
         rates = learning_rates(rate, steps, schedule, warmup)
         make: Callable[..., Adam] = Adam

@@ -13,7 +13,7 @@ from tinykan.fitting.grids import knot_vectors
 from tinykan.fitting.least_squares import b_splines
 from tinykan.fitting.moving_grids import FIRST_MARGIN
 from tinykan.tensors import learnable
-from tinykan.training import Training
+from tinykan.training import Training, mean_squared_error
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (200, 1))
@@ -39,6 +39,29 @@ def test_a_linear_problem_is_solved(doubles):
     solution, residual, *_ = np.linalg.lstsq(bases, Y, rcond=None)
     assert history.losses[-1] == pytest.approx(residual[0] / len(X), rel=1e-12)
     np.testing.assert_allclose(model.layers[0].coefficients.numpy()[0], solution, atol=1e-6)
+
+
+def of_outputs(prediction: Tensor, target: Tensor) -> Tensor:
+    return mean_squared_error(prediction, target)
+
+
+def of_the_model(model: KAN, x: Tensor, y: Tensor) -> Tensor:
+    return mean_squared_error(model(x), y)
+
+
+@needs_float64
+@pytest.mark.parametrize(("loss", "preconditioned"), [(of_outputs, True), (of_the_model, False)])
+def test_a_loss_that_sees_the_model_has_no_preconditioner(doubles, loss, preconditioned):
+    """The first iteration then goes down the gradient with respect to the parameters."""
+    model = KAN([1, 2, 1], BSpline(5), seed=2)
+    weights = learnable(model)
+    before = [weight.numpy().copy() for weight in weights]
+    slopes = mean_squared_error(model(Tensor(X)), Tensor(Y)).gradient(*weights)
+    slope = np.concatenate([slope.numpy().ravel() for slope in slopes])
+    fit(model, batches(X, Y), steps=0, lbfgs=1, grid_updates=0, loss=loss, progress=False)
+    change = np.concatenate([(w.numpy() - b).ravel() for w, b in zip(weights, before, strict=True)])
+    cosine = -change @ slope / np.linalg.norm(change) / np.linalg.norm(slope)
+    assert (cosine == pytest.approx(1, abs=1e-10)) != preconditioned
 
 
 @needs_float64

@@ -56,6 +56,22 @@ def test_grids_move_to_uniform_knots_or_to_quantiles(grid_eps):
     np.testing.assert_allclose(knots, expected, atol=0.05)
 
 
+@pytest.mark.parametrize("updates", [None, 2])
+def test_a_loss_that_sees_the_model_has_whole_batches(updates):
+    """The rows of a batch may be of different kinds. By default its grids stay."""
+    inputs, targets = far(RNG.uniform(-1, 1, (moving_grids.MAX_SAMPLES + 10, 1)))
+    model, seen = KAN([1, 1], BSpline(5), seed=0), set()
+
+    def loss(model: KAN, x: Tensor, y: Tensor) -> Tensor:
+        seen.add(len(x))
+        return (model(x) - y).square().mean()
+
+    options = {"loss": loss, "grid_updates": updates, "progress": False}
+    fit(model, batches(inputs, targets), steps=0, lbfgs=4, **options)
+    assert seen == {len(inputs)}
+    assert (model.layers[0].basis.knots is not None) == bool(updates)
+
+
 def test_a_run_with_moving_grids_resumes_with_the_same_bits():
     sample = batches(*far(RNG.uniform(-1, 1, (128, 1))), 32)
     options = {"steps": 24, "grid_updates": 4, "log_every": 6}

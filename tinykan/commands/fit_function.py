@@ -8,10 +8,11 @@ from tinykan import device
 from tinykan.networks import parameter_count
 from tinykan.runs import devices
 from tinykan.runs.command_line import option
-from tinykan.runs.options import Options
+from tinykan.runs.options import Options, refine_option
 from tinykan.runs.pictures import drawing
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
+from tinykan.runs.stages import grids_from, scores_before
 from tinykan.runs.widths import widths_text
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
@@ -27,6 +28,7 @@ class Config(Options):
     depth: int = option(2, "hidden layers", minimum=1)
     steps: int = option(2000, "training steps of Adam", minimum=0)
     batch: int = option(1024, "points in a step; all of them if there are fewer", minimum=1)
+    refine: str | None = refine_option()
 
 
 def main(config: Config) -> None:
@@ -37,6 +39,7 @@ def main(config: Config) -> None:
     if config.model == "spline" and task.in_features == 1:
         config.basis = config.basis or "BSpline(20)"  # functions of one variable have details
     model = network_for(task, config, config.seed)
+    grids = grids_from(config.refine, model)
     out = Run.open(f"runs/{config.function}-{config.model}", config, task, model)
     scores_shown = ("rmse", "mse", "max_error")
     if out.finished:
@@ -48,7 +51,9 @@ def main(config: Config) -> None:
         f"on {len(inputs)} points of {task.function.formula}"
     )
     figures = drawing()
-    history, problem = out.train()
+    history, problem = out.train(grids=grids)
+    if grids:
+        say(scores_before(grids, out.grid_scores, scores_shown))
     chunk = min(config.batch, len(inputs))  # the shapes of training: kernels are shared
     fitted = task.fitted(Predictor(model, chunk))
     scores = task.scores(fitted)

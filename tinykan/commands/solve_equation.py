@@ -11,10 +11,11 @@ from tinykan import device
 from tinykan.networks import parameter_count
 from tinykan.runs import devices
 from tinykan.runs.command_line import option
-from tinykan.runs.options import Options
+from tinykan.runs.options import Options, refine_option
 from tinykan.runs.pictures import drawing
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
+from tinykan.runs.stages import grids_from, scores_before
 from tinykan.runs.widths import widths_text
 from tinykan.tasks.equations import EQUATIONS, EquationTask
 from tinykan.tasks.prediction import Predictor
@@ -30,6 +31,7 @@ class Config(Options):
     parameters: int = option(57, "number of parameters, met within 2 %%", minimum=1)
     depth: int = option(1, "hidden layers", minimum=1)
     steps: int = option(500, "training steps of Adam", minimum=0)
+    refine: str | None = refine_option()
 
 
 def main(config: Config) -> None:
@@ -38,6 +40,7 @@ def main(config: Config) -> None:
     devices.announce(config.quiet)
     task = EquationTask(config.equation, config.resample)
     model = network_for(task, config, config.seed)
+    grids = grids_from(config.refine, model)
     out = Run.open(f"runs/{config.equation}-{config.model}", config, task, model)
     scores_shown = ("mse", "relative_l2", "max_error")
     if out.finished:
@@ -49,7 +52,9 @@ def main(config: Config) -> None:
         f"{task.problem.formula}"
     )
     figures = drawing()
-    history, problem = out.train()
+    history, problem = out.train(grids=grids)
+    if grids:
+        say(scores_before(grids, out.grid_scores, scores_shown))
     fitted = task.fitted(Predictor(model, min(config.batch, len(task.points))))
     unit = Tensor(task.points.astype(np.float32)).realize()
     residual = task.problem.residuals(model, unit).numpy().astype(float)

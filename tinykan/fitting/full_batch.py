@@ -18,7 +18,8 @@ def full_batch(training: Any, stop: Callable[[Any], bool | None]) -> None:
     """Runs the `training.lbfgs` iterations of a tinykan.training.Training, which calls this; after
     each iteration `stop(step)` ends them by returning True."""
     bases = [(layer, layer.basis) for _, layer in spline_layers(training.model)]
-    updates = GRID_UPDATES if training.grid_updates is None else training.grid_updates
+    by_default = 0 if training.sees_model else GRID_UPDATES
+    updates = by_default if training.grid_updates is None else training.grid_updates
     updates = updates if bases else 0
     if updates:  # knots of their own must be there before all change their type
         own_knots(training.model)
@@ -45,7 +46,9 @@ class FullBatch:
         points = [t.cast(dtype) if dtypes.is_float(t.dtype) else t for t in points]  # not labels
         self.batch: list[Tensor] = [t.contiguous().realize() for t in points]
         self.moves, self.mover = grid_moves(training, training.lbfgs, updates)
-        self.optimizer = LBFGS(training.model, training.objective, *self.batch)
+        self.optimizer = LBFGS(
+            training.model, training.objective, *self.batch, precondition=not training.sees_model
+        )
         training.guard.check(training.done, self.optimizer.report()[0])
 
     def run(self) -> None:

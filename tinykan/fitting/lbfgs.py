@@ -27,7 +27,8 @@ CALLBACK = 99  # SciPy's status of a minimization that its callback ended
 class LBFGS:
     """Minimizes `objective(x, y)` over the parameters of `model`, for its inputs `x` `[n, in]` and
     targets `y`, in the model's type. The objective returns the value to minimize, and values to
-    report."""
+    report. The preconditioner is that of a mean squared error of the outputs: without
+    `precondition`, as for the residual of an equation, the parameters are left as they are."""
 
     def __init__(
         self,
@@ -35,8 +36,10 @@ class LBFGS:
         objective: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
         x: Tensor,
         y: Tensor,
+        *,
+        precondition: bool = True,
     ) -> None:
-        self.model, self.inputs = model, x
+        self.model, self.inputs = model, x if precondition else None
         self.weights = learnable(model)
         sizes = [int(weight.numel()) for weight in self.weights]
         self._ends = np.cumsum(sizes).tolist()

@@ -48,17 +48,19 @@ class GridMover:
     them a network of 10,000 parameters lost 2 dB on an image, or diverged. A layer goes back if the
     loss is higher after its move.
 
-    `objective(x, y)` is that of tinykan.training. Moments of `adam` are carried over. Without it,
-    grids of hidden layers of which less than USED is in use move too; under Adam, whose steps are
-    of one size for all coefficients, narrow grids make steep functions and training unstable. The
-    grid of the network's inputs never narrows: what it knew of the rest would be lost. The layers
-    have `own_knots`, updated in place, so that compiled steps go on using them.
+    `objective(x, y)` is that of tinykan.training; with `whole` it is of all rows of a batch, whose
+    order may mean something, else of MAX_SAMPLES of them. Moments of `adam` are carried over.
+    Without it, grids of hidden layers of which less than USED is in use move too; under Adam, whose
+    steps are of one size for all coefficients, narrow grids make steep functions and training
+    unstable. The grid of the network's inputs never narrows: what it knew of the rest would be
+    lost. The layers have `own_knots`, updated in place, so that compiled steps go on using them.
     """
 
     def __init__(
-        self, model: Network, objective: Objective, adam: Adam | None = None, grid_eps: float = 1.0
-    ) -> None:
-        self.model, self.adam, self.grid_eps = model, adam, grid_eps
+        self, model: Network, objective: Objective, adam: Adam | None = None, grid_eps: float = 1.0,
+        whole: bool = False,
+    ) -> None:  # fmt: skip
+        self.model, self.adam, self.grid_eps, self.whole = model, adam, grid_eps, whole
         own_knots(model)
 
         @TinyJit
@@ -98,7 +100,7 @@ class GridMover:
 
     def _evaluated(self, x: Tensor, y: Tensor) -> list[Any]:
         """The loss, and the inputs of every layer, of part of the batch."""
-        every = -(-len(x) // MAX_SAMPLES)
+        every = 1 if self.whole else -(-len(x) // MAX_SAMPLES)
         part = [t[::every].contiguous().realize() for t in (x, y)]
         loss, *inputs = (t.numpy().astype(np.float64) for t in self._evaluate(*part))
         return [float(loss), *inputs]
@@ -145,7 +147,8 @@ def grid_moves(
     if not count:
         return [], None
     moves = sorted({steps * n // (2 * count) for n in range(count)})
-    return moves, GridMover(training.model, training.objective, adam, training.grid_eps)
+    options = adam, training.grid_eps, training.sees_model
+    return moves, GridMover(training.model, training.objective, *options)
 
 
 def warn_of_inputs_outside(shares: list[float], moving: bool) -> bool:

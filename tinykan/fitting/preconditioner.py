@@ -32,10 +32,12 @@ ROUGHNESS, RIDGE = 1e-3, 1e-10
 class GaussNewtonPreconditioner:
     """Maps the parameters of `model`, concatenated to one vector, to preconditioned variables `z`,
     with the Hessian at inputs `x` `[n, in]`. Layers with one function on an edge are left as they
-    are: dense layers did not gain from it."""
+    are: dense layers did not gain from it. Without inputs, all parameters are."""
 
-    def __init__(self, model: Network, x: Tensor) -> None:
-        inverses = dict(_inverse_factors(model, x[:: -(-len(x) // MAX_SAMPLES)].contiguous()))
+    def __init__(self, model: Network, x: Tensor | None) -> None:
+        inverses: dict[int, np.ndarray] = {}
+        if x is not None:
+            inverses |= _inverse_factors(model, x[:: -(-len(x) // MAX_SAMPLES)].contiguous())
         self._parts, start = [], 0
         for weight in learnable(model):
             end = start + int(weight.numel())

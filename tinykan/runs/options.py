@@ -10,6 +10,16 @@ from tinykan.optim import SCHEDULES
 from tinykan.runs.command_line import device_option, option
 from tinykan.runs.presets import MODELS, ModelOptions
 from tinykan.tasks.task import Task
+from tinykan.training import sees_model
+
+
+def refine_option() -> Any:
+    """The option of scripts whose network is evaluated after its training alone."""
+    return option(
+        None,
+        "numbers of intervals to which the splines are refined after the training, one after "
+        "another, as 10,20; with each the network is trained as long again",
+    )
 
 
 @dataclass(kw_only=True)
@@ -29,7 +39,7 @@ class Options(ModelOptions):
     grid_updates: int | None = option(
         None,
         "times that splines' grids are moved to their inputs in the first half of Adam's steps and "
-        f"in that of L-BFGS's iterations (default: 0 and {GRID_UPDATES})",
+        f"in that of L-BFGS's iterations (default: 0 and {GRID_UPDATES}; 0 for equations)",
         minimum=0,
     )
     halvings: int = option(
@@ -65,7 +75,8 @@ class Options(ModelOptions):
 
     def settled(self, task: Task) -> dict[str, Any]:
         """Options whose default depends on others or on the task, with the values that are used."""
-        by_default = f"{GRID_UPDATES} under L-BFGS" if self.lbfgs else 0
+        moves = self.lbfgs and not sees_model(task.loss)
+        by_default = f"{GRID_UPDATES} under L-BFGS" if moves else 0
         updates = by_default if self.grid_updates is None else self.grid_updates
         return {"lr": self.rate, "grid_updates": updates}
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,16 @@ from tinygrad.nn.state import get_parameters
 
 from tinykan import checkpoint, device
 from tinykan.errors import UserError, need, warn
-from tinykan.fitting import own_knots
 from tinykan.networks import Network, parameter_count
 from tinykan.runs.devices import spread_across
 from tinykan.runs.folder import RunFolder, Taken, numbered, read_json
 from tinykan.runs.interruption import Pace, Stopped, signals
 from tinykan.runs.options import Options
 from tinykan.runs.records import comparable, difference, resolved, versions
+from tinykan.runs.stages import Stages
+from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.task import Task
-from tinykan.tensors import overwrite
-from tinykan.training import DivergenceError, History, State, Step, Training
+from tinykan.training import DivergenceError, History, Sampler, State, Step, Training
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 MODEL = "model.safetensors"
@@ -55,6 +55,7 @@ class Run:
         }
         self.finished: dict[str, Any] | None = None
         self.metrics: list[dict[str, Any]] = []
+        self.grid_scores: list[dict[str, Any]] = []
         self._pace = Pace(options.checkpoint_every)
         # Both are imported when they are asked for, which may be after hours of training.
         for purpose, wanted in (("L-BFGS", options.lbfgs), ("moving grids", options.grid_updates)):
@@ -108,23 +109,27 @@ class Run:
         look: Callable[[Step], None] = lambda step: None,
         frames: list[np.ndarray] | None = None,
         log_every: int | None = None,
+        grids: Sequence[int] = (),
     ) -> tuple[History, UserError | None]:
         """Trains the model on the task. Returns the history, and what ended the training early, if
         something did: it diverged, in which case the model has its last good weights, or a signal
         came.
 
         `look` is called after each logged step, when `metrics` has it. `frames` are arrays that the
-        caller collects there: they are kept in checkpoints and restored.
+        caller collects there: they are kept in checkpoints and restored. After the training, the
+        splines are refined to each of `grids`, numbers of intervals, and trained as long again: the
+        layers then have other tensors, and `grid_scores` the scores before each refinement.
         """
         options, model, frames = self.options, self.model, [] if frames is None else frames
         resume = self._restore(frames)
         names = options.devices.split(",") if options.devices else None
         spread = spread_across(get_parameters(model), names) if names else contextlib.nullcontext()
         problem: UserError | None = None
-        with signals() as received, spread:
-            training = Training(
+
+        def train(sample: Sampler, state: State | None) -> Training:
+            return Training(
                 model,
-                self.task.sampler(options.batch, options.seed),
+                sample,
                 steps=options.steps,
                 learning_rate=options.rate,
                 schedule=options.schedule,
@@ -135,35 +140,47 @@ class Run:
                 halvings=options.halvings,
                 log_every=log_every,
                 progress=not options.quiet,
-                resume=resume,
+                resume=state,
             )
+
+        sample = self.task.sampler(options.batch, options.seed)
+        stages = Stages(model, grids, sample, train, self._scores, resume)
+        with signals() as received, spread:
 
             def after(step: Step) -> bool:
                 """Records a step and saves a checkpoint if one is due; whether to end here."""
                 if step.loss is not None:
-                    self._record(step, training.history)
-                    look(step)
+                    numbered = Step(stages.before + step.number, step.loss)
+                    self._record(numbered, stages.history)
+                    look(numbered)
                 due = self._pace.due(step.number) or received or step.number == options.steps
                 if due and step.number <= options.steps:  # L-BFGS is repeated from its beginning
                     with self._pace.writing():
-                        self._files.attempt(
-                            CHECKPOINT, lambda: self._save(training.state(), frames)
-                        )
+                        save()
                 return bool(received)
 
+            def save() -> None:
+                self._files.attempt(CHECKPOINT, lambda: self._save(stages.state(), frames))
+
             try:
-                for step in training:
-                    if after(step):
+                for training in stages:
+                    if stages.number and not training.done:
+                        save()  # its first steps may be L-BFGS's, from whose beginning it resumes
+                    for step in training:
+                        if after(step):
+                            break
+                    else:
+                        training.refine(after)
+                    if received:
                         break
-                else:
-                    training.refine(after)
             except DivergenceError as error:
                 problem = DivergenceError(f"{error}; what was reached is in {self.folder}")
         if received:
             name = signal.Signals(received[0]).name
             message = f"stopped by {name}; --resume continues the run in {self.folder}"
             problem = Stopped(message, received[0])
-        return training.history, problem
+        self.grid_scores = stages.scores
+        return stages.history, problem
 
     def finish(
         self,
@@ -177,6 +194,7 @@ class Run:
         finished = not isinstance(problem, Stopped)
         summary = {
             **scores,
+            **({"grids": self.grid_scores} if self.grid_scores else {}),
             "parameters": parameter_count(self.model),
             "steps": history.steps[-1] if history.steps else 0,
             "finished": finished,
@@ -200,6 +218,11 @@ class Run:
         if problem:
             raise problem
         return summary
+
+    def _scores(self) -> dict[str, Any]:
+        """The scores of the model as it is, and its number of parameters."""
+        size = {"parameters": parameter_count(self.model)}
+        return {**self.task.scores(self.task.fitted(Predictor(self.model))), **size}
 
     def _record(self, step: Step, history: History) -> None:
         entry = {
@@ -276,12 +299,8 @@ class Run:
     def _restore(self, frames: list[np.ndarray]) -> State | None:
         if self._resumed is None:
             return None
-        model = self.model
         earlier, arrays, record = self._resumed
-        if self.options.grid_updates:
-            own_knots(model)  # which the checkpoint's model has
-        for own, kept in zip(get_parameters(model), get_parameters(earlier), strict=True):
-            overwrite(own, kept.numpy())
+        self.model.layers[:] = earlier.layers  # whose grids may have moved, or be finer
         count = sum(name.startswith(FRAME) for name in arrays)
         frames[:] = [arrays.pop(f"{FRAME}{i}") for i in range(count)]
         print(f"resuming after step {record['step']} of {self.options.steps}", file=sys.stderr)
