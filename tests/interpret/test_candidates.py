@@ -107,8 +107,11 @@ def test_constants_and_few_samples():
     (constant,) = candidates(np.array([1.0, 2.0]), np.array([0.5, 0.5]))
     assert (constant.name, constant.affine[3], constant.r2) == ("0", 0.5, 1.0)
     assert candidates(np.full(9, 2.0), np.full(9, 1e-30))[0].name == "0"
-    with pytest.raises(UserError, match="2 different inputs: at least 3"):
-        candidates(np.array([1.0, 2.0, 2.0]), np.array([1.0, 2.0, 3.0]))
+    (line,) = candidates(np.array([1.0, 2.0, 2.0]), np.array([1.0, 2.0, 3.0]))
+    assert line.name == "x" and line.r2 == pytest.approx(0.75)
+    np.testing.assert_allclose(line.affine, (1, 0, 1.5, -0.5))
+    with pytest.raises(UserError, match="different values at a single input"):
+        candidates(np.array([2.0, 2.0]), np.array([1.0, 2.0]))
     # With as many numbers as points everything fits: that is not looked at.
     assert {c.name for c in candidates(np.arange(3.0), np.arange(3.0) ** 2)} == {"x"}
     assert fit_function("sin", np.arange(4.0), np.arange(4.0) ** 2) is None

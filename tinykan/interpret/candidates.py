@@ -71,9 +71,9 @@ def candidates(
     """Fits of the functions of `library` (default: all of LIBRARY) that are defined at all of `x`
     `[n]` to `y` `[n]`, the best first.
 
-    A constant curve has one candidate, 0. Functions with as many parameters as there are different
-    x, or more, are left out. Raises UserError for a curve that is not constant with fewer than
-    three different x, and for a name that is not in LIBRARY.
+    A constant curve has one candidate, 0, and a curve at two different x a line. Functions with as
+    many parameters as there are different x, or more, are left out. Raises UserError for different
+    y at one x alone, and for a name that is not in LIBRARY.
     """
     names = list(LIBRARY) if library is None else list(library)
     for name in names:
@@ -81,8 +81,12 @@ def candidates(
     if is_constant(y):
         return [Candidate("0", (1.0, 0.0, 1.0, float(np.mean(y))), 1.0)]
     different = len(np.unique(x))
-    if different < 3:
-        raise UserError(f"{different} different inputs: at least 3 are needed to tell functions")
+    if different == 1:
+        raise UserError("different values at a single input: no function has them")
+    if different == 2:  # of a column of yes and no, every function is a line
+        c, d, residual = _projected(x.astype(np.float64), y.astype(np.float64))
+        r2 = 1 - float(np.square(residual).sum() / np.square(y - y.mean()).sum())
+        return [Candidate("x", (1.0, 0.0, float(c), float(d)), r2)]
     fits = [fit_function(name, x, y) for name in names if name != "0"]
     return sorted((fit for fit in fits if fit is not None), key=lambda fit: fit.score)
 
@@ -111,10 +115,10 @@ def fit_function(name: str, x: np.ndarray, y: np.ndarray) -> Candidate | None:
     a, b, _, _ = function.simplest(a / half, b - a * middle / half)
     with np.errstate(all="ignore"):
         values = function.numpy(a * x + b)
-    if not np.isfinite(values).all():
+        c, d, residual = _projected(values, y)
+        r2 = 1 - float(np.square(residual).sum() / (np.square(y - y.mean()).sum() or 1.0))
+    if not all(map(math.isfinite, (float(c), float(d), r2))):
         return None
-    c, d, residual = _projected(values, y)
-    r2 = 1 - float(np.square(residual).sum() / (np.square(y - y.mean()).sum() or 1.0))
     return Candidate(name, (float(a), float(b), float(c), float(d)), r2)
 
 

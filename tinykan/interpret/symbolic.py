@@ -160,7 +160,7 @@ def nonzero_edges(layer: Layer) -> np.ndarray:
             weights = weights * np.abs(inner.spline_weight.numpy())
         if inner.base_weight is not None:
             weights = weights + np.abs(inner.base_weight.numpy())
-        live &= weights > 0
+        live &= weights != 0  # NaN is no edge that is 0
     for i, o in symbolic_edges(layer):
         live[i, o] = True
     return live
