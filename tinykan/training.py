@@ -132,7 +132,8 @@ class Training:
     `loss` is a function of predictions and targets, or, if it takes three arguments, of the model,
     the inputs and the targets; L-BFGS then has no preconditioner, and `grid_updates` default to 0,
     since both know values, not derivatives. `penalty`, of the inputs of every layer and the output
-    `[n, features]`, is added to the loss that is minimized, not to the one that is reported. Every
+    `[n, features]`, is added to the loss that is minimized, not to the one that is reported; with
+    it, too, L-BFGS has no preconditioner, which knows only what the outputs ask for. Every
     `log_every` steps (by default about 100 times in all) the loss is read back and recorded in
     `history`; what the caller does with a logged step is not counted in the seconds. `progress`
     shows a bar on terminals and in notebooks.
@@ -173,6 +174,7 @@ class Training:
         self.model, self.sample, self.steps, self.lbfgs = model, sample, steps, lbfgs
         self.grid_updates, self.grid_eps, self.halvings = grid_updates, grid_eps, halvings
         self.objective, self.sees_model = objective_of(model, loss, penalty), sees_model(loss)
+        self.of_outputs = not (self.sees_model or penalty)
         rate = 1e-2 if learning_rate is None else learning_rate
         rates = learning_rates(rate, steps, schedule, warmup)
         make: Callable[..., Adam] = Adam

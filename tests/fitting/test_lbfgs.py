@@ -50,15 +50,26 @@ def of_the_model(model: KAN, x: Tensor, y: Tensor) -> Tensor:
 
 
 @needs_float64
-@pytest.mark.parametrize(("loss", "preconditioned"), [(of_outputs, True), (of_the_model, False)])
-def test_a_loss_that_sees_the_model_has_no_preconditioner(doubles, loss, preconditioned):
+@pytest.mark.parametrize(
+    ("loss", "penalty", "preconditioned"),
+    [
+        (of_outputs, None, True),
+        (of_the_model, None, False),
+        (of_outputs, lambda values: 0 * values[0].sum(), False),
+    ],
+    ids=["outputs", "model", "penalty"],
+)
+def test_what_asks_for_more_than_outputs_has_no_preconditioner(
+    doubles, loss, penalty, preconditioned
+):
     """The first iteration then goes down the gradient with respect to the parameters."""
     model = KAN([1, 2, 1], BSpline(5), seed=2)
     weights = learnable(model)
     before = [weight.numpy().copy() for weight in weights]
     slopes = mean_squared_error(model(Tensor(X)), Tensor(Y)).gradient(*weights)
     slope = np.concatenate([slope.numpy().ravel() for slope in slopes])
-    fit(model, batches(X, Y), steps=0, lbfgs=1, grid_updates=0, loss=loss, progress=False)
+    options = {"loss": loss, "penalty": penalty, "progress": False}
+    fit(model, batches(X, Y), steps=0, lbfgs=1, grid_updates=0, **options)
     change = np.concatenate([(w.numpy() - b).ravel() for w, b in zip(weights, before, strict=True)])
     cosine = -change @ slope / np.linalg.norm(change) / np.linalg.norm(slope)
     assert (cosine == pytest.approx(1, abs=1e-10)) != preconditioned

@@ -47,7 +47,7 @@ class FullBatch:
         self.batch: list[Tensor] = [t.contiguous().realize() for t in points]
         self.moves, self.mover = grid_moves(training, training.lbfgs, updates)
         self.optimizer = LBFGS(
-            training.model, training.objective, *self.batch, precondition=not training.sees_model
+            training.model, training.objective, *self.batch, precondition=training.of_outputs
         )
         training.guard.check(training.done, self.optimizer.report()[0])
 

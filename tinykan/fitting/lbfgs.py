@@ -28,7 +28,8 @@ class LBFGS:
     """Minimizes `objective(x, y)` over the parameters of `model`, for its inputs `x` `[n, in]` and
     targets `y`, in the model's type. The objective returns the value to minimize, and values to
     report. The preconditioner is that of a mean squared error of the outputs: without
-    `precondition`, as for the residual of an equation, the parameters are left as they are."""
+    `precondition`, as for the residual of an equation or with a penalty that asks for sparsity, the
+    parameters are left as they are."""
 
     def __init__(
         self,
