@@ -101,6 +101,7 @@ INTERNAL = {
     "interpret.pareto", "interpret.search", "interpret.simplification",
     "interpret.sparse_networks", "tasks.arrays",
     "tasks.color_profiles", "tasks.deep_images", "tasks.delimited", "tasks.image_files",
+    "tasks.reference_solutions",
     "tasks.image_samples", "tasks.sampling.as_tensor", "tasks.scores", "tasks.slices",
     "tasks.symbol_names", "tasks.tables",
     "tasks.images.as_image", "tasks.images.bicubic", "tasks.images.from_bytes",

@@ -14,6 +14,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.networks import Network
+from tinykan.tasks.reference_solutions import allen_cahn, burgers
 from tinykan.tasks.sampling import as_tensor, uniform
 from tinykan.tasks.task import Prediction, Task
 from tinykan.taylor import derivatives
@@ -220,7 +221,16 @@ def _heat(x: list[Tensor], u: Unknown) -> Tensor:
     return u.first[1] - 0.1 * u.second[0]
 
 
+def _burgers(x: list[Tensor], u: Unknown) -> Tensor:
+    return u.first[1] + u.value * u.first[0] - 0.01 / math.pi * u.second[0]
+
+
+def _allen_cahn(x: list[Tensor], u: Unknown) -> Tensor:
+    return u.first[1] - 0.0001 * u.second[0] - 5 * (u.value - u.value * u.value * u.value)
+
+
 SQUARE, ALL_SIDES = ((-1.0, 1.0), (-1.0, 1.0)), ((0, -1), (0, 1), (1, -1), (1, 1))
+IN_TIME, START_AND_WALLS = ((-1.0, 1.0), (0.0, 1.0)), ((0, -1), (0, 1), (1, -1))
 EQUATIONS = {
     equation.name: equation
     for equation in (
@@ -249,9 +259,27 @@ EQUATIONS = {
             "u_t = 0.1 u_xx, u(x, 0) = sin(pi x)",
             _heat,
             lambda x: np.sin(math.pi * x[:, 0]) * np.exp(-0.1 * math.pi**2 * x[:, 1]),
-            ((-1.0, 1.0), (0.0, 1.0)),
-            ((0, -1), (0, 1), (1, -1)),
+            IN_TIME,
+            START_AND_WALLS,
             (51, 51),
+        ),
+        Equation(
+            "burgers",
+            "u_t + u u_x = (0.01 / pi) u_xx, u(x, 0) = -sin(pi x)",
+            _burgers,
+            burgers,
+            IN_TIME,
+            START_AND_WALLS,
+            (101, 51),
+        ),
+        Equation(
+            "allen-cahn",
+            "u_t = 0.0001 u_xx + 5 (u - u^3), u(x, 0) = x^2 cos(pi x)",
+            _allen_cahn,
+            allen_cahn,
+            IN_TIME,
+            START_AND_WALLS,
+            (101, 51),
         ),
     )
 }
