@@ -29,10 +29,11 @@ RNG = np.random.default_rng(0)
         ("-x", 1),
         ("1/x", 2),
         ("x/y", 4),  # x * (1/y)
-        ("x**2", 3),
+        ("x**2", 2),
+        ("x**3", 3),
         ("sqrt(x)", 2),
-        ("0.5*m*v**2", 7),
-        ("exp(x2**2 + sin(pi*x1))", 9),
+        ("0.5*m*v**2", 6),
+        ("exp(x2**2 + sin(pi*x1))", 8),
         ("2*pi*x", 3),  # a constant is one node
     ],
 )

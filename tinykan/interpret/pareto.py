@@ -39,14 +39,15 @@ class Row:
 
 def complexity(expression: sympy.Expr) -> int:
     """The number of nodes of the expression's tree, as PySR counts them: variables, constants, and
-    operators, of which a sum or product of n terms has n - 1. Signs and reciprocals that are
-    written as differences and quotients are not counted a second time."""
+    operators, of which a sum or product of n terms has n - 1. Squares and square roots are functions
+    of one variable. Signs and reciprocals that are written as differences and quotients are not
+    counted a second time."""
     arguments = expression.args
     if expression.is_Mul and arguments[0] == -1:
         return complexity(sympy.Mul(*arguments[1:]))
     if expression.is_Pow and arguments[1] == -1:
         return 1 + complexity(arguments[0])
-    if expression.is_Pow and arguments[1] == sympy.Rational(1, 2):  # a square root
+    if expression.is_Pow and arguments[1] in (2, sympy.Rational(1, 2)):  # functions, as sin is
         return 1 + complexity(arguments[0])
     if not arguments or expression.is_number:
         return 1
