@@ -55,7 +55,7 @@ def trained(folder: Path, options: Config, end: int = 0) -> dict[str, object] | 
     }
 
 
-@pytest.mark.parametrize("steps", [3, 0])
+@pytest.mark.parametrize("steps", [3, pytest.param(0, marks=pytest.mark.long)])
 def test_a_run_is_resumed_on_any_grid_with_the_same_bits(tmp_path, steps):
     options = replace(OPTIONS, steps=steps, grid_updates=1)
     whole = trained(tmp_path / "whole", options)

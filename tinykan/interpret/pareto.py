@@ -39,9 +39,9 @@ class Row:
 
 def complexity(expression: sympy.Expr) -> int:
     """The number of nodes of the expression's tree, as PySR counts them: variables, constants, and
-    operators, of which a sum or product of n terms has n - 1. Squares and square roots are functions
-    of one variable. Signs and reciprocals that are written as differences and quotients are not
-    counted a second time."""
+    operators, of which a sum or product of n terms has n - 1. Squares and square roots are
+    functions of one variable. Signs and reciprocals that are written as differences and quotients
+    are not counted a second time."""
     arguments = expression.args
     if expression.is_Mul and arguments[0] == -1:
         return complexity(sympy.Mul(*arguments[1:]))
