@@ -6,7 +6,7 @@ from types import ModuleType
 COMMANDS = {
     "fit-image": "fits an image, and writes the model, pictures and scores",
     "fit-function": "fits a function of one or two variables",
-    "solve-equation": "solves a differential equation: Poisson, Helmholtz or heat",
+    "solve-equation": "solves a differential equation, such as Poisson's",
     "render": "draws a fitted image at any size",
     "export": "writes a network as C, a page to zoom into, GLSL or WGSL",
     "recover-formula": "searches for the formula behind a table or a function",

@@ -270,7 +270,7 @@ EQUATIONS = {
             burgers,
             IN_TIME,
             START_AND_WALLS,
-            (201, 51),
+            (101, 51),
         ),
         Equation(
             "allen-cahn",
