@@ -30,7 +30,10 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize(
+    "name",
+    [n if n.startswith("a ") else pytest.param(n, marks=pytest.mark.long) for n in DATA],
+)
 def test_from_data_to_a_formula_all_is_finite(name):
     x, y = DATA[name]
     model = KAN([2, 2, 1], BSpline(4), seed=1)
@@ -50,6 +53,7 @@ def test_from_data_to_a_formula_all_is_finite(name):
     assert not short.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I)
 
 
+@pytest.mark.long
 def test_a_deep_network_is_made_symbolic_by_the_whole_library():
     model = KAN([3, 2, 2, 1], BSpline(4), seed=2)
     symbolic, choices = auto_symbolic(model, X)
