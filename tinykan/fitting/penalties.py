@@ -31,9 +31,9 @@ class Regularization:
     each weighted by the option of its name (0 or more). They are what pykan 0.2.8 computes, whose
     lamb, lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff have the same values; the KAN paper
     (arXiv:2404.19756, eq. 2.17 to 2.20) has means of |edge(x)| for sizes, and one entropy for a
-    layer. Standard deviations are over samples of the batch. Symbolic edges and factors of
-    products have no size. The last
-    two apply to spline layers only. Raises UserError for weights that are not in that range.
+    layer. Standard deviations are over samples of the batch. Symbolic edges and factors of products
+    have no size. The last two apply to spline layers only. Raises UserError for weights that are
+    not in that range.
 
     `fit(model, sample, penalty=Regularization(model, 1e-3))` adds it to the loss.
 

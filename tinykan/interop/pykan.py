@@ -24,10 +24,9 @@ def from_pykan(path: str | Path) -> Network:
     same outputs and can be trained further.
 
     Reads `PATH_config.yml` and `PATH_state`; `PATH_cache_data` is not needed. The scales and biases
-    of pykan's nodes become part of the layers' weights and biases, and nodes that multiply a
-    MultiplicationLayer. After pykan's `prune_input`, the
-    network takes the inputs that were kept, in their order. Weights have the type
-    `dtypes.default_float`.
+    of pykan's nodes become part of the layers' weights and biases, and nodes that multiply become a
+    MultiplicationLayer. After pykan's `prune_input`, the network takes the inputs that were kept,
+    in their order. Weights have the type `dtypes.default_float`.
 
     Raises UserError, in one line, for missing, foreign and damaged files, which are never executed;
     for functions that are not in LIBRARY, orders above 5, and grids with repeated knots.

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError, need
 from tinykan.interpret.attribution import attribution, checked_samples
+from tinykan.interpret.diagram_layout import Band, Layout
 from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.pruning import edge_count
 from tinykan.interpret.symbolic import symbolic_edges
@@ -38,8 +38,6 @@ CURVE_POINTS, LINE_POINTS = 96, 64
 SUFFIXES = (".png", ".svg", ".pdf")
 INK, CURVE, QUIET = "#333333", "#d1495b", "#777777"
 MIN_OPACITY = 0.15  # of an edge that contributes nothing
-MAX_PANEL = 0.8  # inches, the side of a panel
-ONE_ROW = 16  # panels; of more, every second one may be placed higher, to be larger
 
 
 def save_diagram(
@@ -91,7 +89,7 @@ def diagram(
     ends = _checked("input", input_names, nodes[0]), _checked("output", output_names, nodes[-1])
     edges = [np.argwhere(layer.live_edges()) for layer in model.layers]
     products = {n: la for n, la in enumerate(model.layers) if isinstance(la, MultiplicationLayer)}
-    layout = _Layout(nodes, edges, products)
+    layout = Layout(nodes, edges, products)
     figure: Figure = new_figure(figsize=(layout.width, layout.height), dpi=layout.dpi)
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(0, layout.height))
     axis.set_axis_off()
@@ -113,73 +111,6 @@ def diagram(
     return figure
 
 
-class _Layout:
-    """The positions of everything, in inches, for the number of `nodes` in each level, and for
-    `edges[k]` `[n, 2]`, pairs of an input and an output, between two levels; those of `products`
-    have no panels."""
-
-    def __init__(
-        self, nodes: list[int], edges: list[np.ndarray], products: Collection[int] = ()
-    ) -> None:
-        most = max([1, *(len(pairs) for k, pairs in enumerate(edges) if k not in products)])
-        least = float(np.clip(9 / most, 0.36, MAX_PANEL))  # the side of the smallest panels
-        across = max(1.6, most * least * (1.3 if most <= ONE_ROW else 0.72), 0.5 * max(nodes))
-        margin = 0.15 * least  # half of the space between panels
-        self.edges, self.width = edges, across + 2 * margin
-        self.text = float(np.clip(8 + 0.55 * self.width, 10, 20))  # points
-        self.dot = self.text / 140  # diameter
-        self.dpi = min(200.0, 20_000 / self.width)
-
-        def columns(count: int) -> np.ndarray:
-            return margin + (np.arange(count) + 0.5) * across / max(count, 1)
-
-        level = self.dot / 2
-        self.nodes = [_placed(columns(nodes[0]), level)]
-        self.bands: dict[int, _Band] = {}
-        for k, (count, pairs) in enumerate(zip(nodes[1:], edges, strict=True)):
-            above = columns(count)
-            starts, ends = self.nodes[-1][pairs[:, 0], 0], above[pairs[:, 1]]
-            if k in products:
-                level += _fan(ends - starts)
-            else:
-                panels = columns(len(pairs))
-                self.bands[k] = _Band.of(panels, across, least, level + _fan(panels - starts))
-                level = self.bands[k].high + _fan(panels - ends)
-            self.nodes.append(_placed(above, level))
-        self.height = level + self.dot / 2
-
-
-@dataclass(frozen=True)
-class _Band:
-    """The panels of a layer: their side, their centers `[n, 2]`, and the heights of their lower and
-    upper ends."""
-
-    side: float
-    centers: np.ndarray
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, columns: np.ndarray, across: float, least: float, low: float) -> _Band:
-        """Panels in `columns`, of side `least` or more, above `low` on a width of `across`."""
-        count = len(columns)
-        pitch = across / max(count, 1)
-        rows = 1 if count <= ONE_ROW or pitch > 1.3 * least else 2
-        side = max(least, min(MAX_PANEL, pitch / (1.3 if rows == 1 else 0.72)))
-        heights = low + side * (0.5 + 1.25 * (np.arange(count) % rows))
-        return cls(side, _placed(columns, heights), low, low + side * (1.25 * rows - 0.25))
-
-
-def _placed(across: np.ndarray, up: np.ndarray | float) -> np.ndarray:
-    return np.stack([across, np.broadcast_to(up, across.shape)], axis=-1)
-
-
-def _fan(distances: np.ndarray) -> float:
-    """The height for lines that span the horizontal `distances`: with less, those to distant panels
-    would be almost level."""
-    return float(min(0.4 + 0.16 * np.abs(distances).max(initial=1.0), 6.0))
-
-
 def _curves(layer: Layer, values: np.ndarray) -> np.ndarray:
     """Every edge's function over the range of `values` `[n, in]`, scaled to [-1, 1], or 0 if it is
     constant up to rounding: `[in, out, CURVE_POINTS]`."""
@@ -192,7 +123,7 @@ def _curves(layer: Layer, values: np.ndarray) -> np.ndarray:
 
 
 def _draw_edges(
-    axis: Axes, layout: _Layout, number: int, curves: np.ndarray, opacity: np.ndarray
+    axis: Axes, layout: Layout, number: int, curves: np.ndarray, opacity: np.ndarray
 ) -> None:
     """Draws the edges of layer `number`, with `curves` `[n, CURVE_POINTS]` and `opacity` `[n]`, in
     order of increasing opacity."""
@@ -231,7 +162,7 @@ def _draw_edges(
 
 def _draw_factors(
     axis: Axes,
-    layout: _Layout,
+    layout: Layout,
     number: int,
     groups: Sequence[Sequence[int]],
     opacity: np.ndarray,
@@ -249,7 +180,7 @@ def _draw_factors(
 
 
 def _name_edges(
-    axis: Axes, band: _Band, pairs: np.ndarray, names: dict[tuple[int, int], str]
+    axis: Axes, band: Band, pairs: np.ndarray, names: dict[tuple[int, int], str]
 ) -> None:
     """Writes the names of edges above their panels, beside the lines."""
     for (i, o), (x, y) in zip(pairs.tolist(), band.centers, strict=True):
@@ -268,7 +199,7 @@ def _bend(node: Sequence[float], panel: Sequence[float]) -> np.ndarray:
     return weights @ np.array(controls)
 
 
-def _draw_nodes(axis: Axes, layout: _Layout, model: Network) -> None:
+def _draw_nodes(axis: Axes, layout: Layout, model: Network) -> None:
     dots = np.concatenate(layout.nodes)
     axis.scatter(dots[:, 0], dots[:, 1], s=(72 * layout.dot) ** 2, color=INK, lw=0, zorder=4)
     kinds = [model.activation] if model.activation != "identity" else []
@@ -280,7 +211,7 @@ def _draw_nodes(axis: Axes, layout: _Layout, model: Network) -> None:
 
 def _write_names(
     axis: Axes,
-    layout: _Layout,
+    layout: Layout,
     names: tuple[Sequence[str] | None, Sequence[str] | None],
     letter: str,
     title: str | None,

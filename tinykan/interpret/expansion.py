@@ -9,7 +9,7 @@ import numpy as np
 
 from tinykan.basis import Basis, BSpline
 from tinykan.errors import UserError, check_integer
-from tinykan.interpret.products import MultiplicationLayer
+from tinykan.interpret.products import MultiplicationLayer, sums_and_products
 from tinykan.interpret.symbolic import SymbolicLayer, copied
 from tinykan.layers import KANLayer, Layer
 from tinykan.networks import Network
@@ -41,7 +41,7 @@ def expand(
     >>> expand(KAN([2, 3, 1]), width=5, depth=3).widths
     [2, 5, 5, 1]
     """
-    sums, products = _checked(width)
+    sums, products = sums_and_products(0 if width is None else width)
     check_integer("depth", 1 if depth is None else depth, 1)
     if model.norm is not None:
         raise UserError(f"norm {model.norm!r} makes each node depend on the others: no room")
@@ -81,15 +81,6 @@ def expand(
     if changed and model.activation != "identity":
         raise UserError(f"new layers or products would pass the activation {model.activation!r}")
     return Network(layers, model.activation, model.encoding)
-
-
-def _checked(width: int | Sequence[int] | None) -> tuple[int, int]:
-    counts = list(width) if isinstance(width, Sequence) else [width or 0, 0]
-    if len(counts) != 2:
-        raise UserError(f"width {width!r}: a number of sums, or [sums, products], is needed")
-    for count in counts:
-        check_integer("width", count, 0)
-    return counts[0], counts[1]
 
 
 def _identity(size: int, model: Layer, basis: Basis) -> SymbolicLayer:

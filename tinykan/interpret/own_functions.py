@@ -13,6 +13,7 @@ from tinygrad import Tensor
 from tinykan.activations import Activation, bounded, cosine, exponential
 from tinykan.errors import UserError, check_domain, check_integer, need
 from tinykan.interpret.library import LIBRARY, SymbolicFunction
+from tinykan.interpret.rounding import evaluated
 
 if TYPE_CHECKING:
     import sympy
@@ -75,7 +76,7 @@ def add_function(
         check_domain(interval)
     x = np.linspace(*(interval or (-3.0, 3.0)), POINTS)
     values = _values(name, numpy, x)
-    _compare(name, "sympy", _on_arrays(expression)(x), x, values, 1e-6)
+    _compare(name, "sympy", evaluated(expression, ["x"], x[:, None]), x, values, 1e-6)
     if tensor is None:
         form = (
             _of_expression(expression) if interval is None else _polynomial(name, numpy, interval)
@@ -126,18 +127,6 @@ def _compare(
 
 def _size(values: np.ndarray) -> float:
     return float(np.abs(values[np.isfinite(values)]).max())
-
-
-def _on_arrays(expression: sympy.Expr) -> Callable[[np.ndarray], np.ndarray]:
-    function = sympy.lambdify(X, expression)
-
-    def values(x: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            found = np.asarray(function(x))
-        real = found.real if np.iscomplexobj(found) else found
-        return np.broadcast_to(np.where(np.imag(found) == 0, real, np.nan), x.shape).astype(float)
-
-    return values
 
 
 def _on_tensors(name: str, form: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:

@@ -87,12 +87,21 @@ class MultiplicationLayer:
         return f"MultiplicationLayer({self.groups})"
 
 
-def _groups(width: Sequence[int]) -> list[list[int]]:
+def sums_and_products(width: int | Sequence[int]) -> tuple[int, int]:
+    """The numbers in a width, which is a number of sums or [sums, products]. Raises UserError for
+    others, and for numbers below 0."""
+    if not isinstance(width, Sequence):
+        check_integer("width", width, 0)
+        return width, 0
     if len(width) != 2:
         raise UserError(f"width {width}: a number of sums, or [sums, products], is needed")
     for kind, count in zip(("sums", "products"), width, strict=True):
         check_integer(f"width {width}: the number of {kind}", count, 0)
-    sums, products = width
+    return width[0], width[1]
+
+
+def _groups(width: Sequence[int]) -> list[list[int]]:
+    sums, products = sums_and_products(width)
     if not sums + products:
         raise UserError(f"width {width}: at least one sum or product is needed")
     pairs = [[i, i + 1] for i in range(sums, sums + 2 * products, 2)]
