@@ -135,9 +135,8 @@ def test_grids_move_before_and_between():
     np.testing.assert_allclose((low, high), (x.min() - beyond, x.max() + beyond), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(s, marks=pytest.mark.long) for s in range(1, 5))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(5))
 def test_a_small_network_on_a_fine_grid_by_default(doubles, seed):
     """Rough splines at the start leave errors of 0.3 and more; 20 intervals permit about 0.014."""
     rng = np.random.default_rng(seed)

@@ -78,6 +78,7 @@ def test_the_model_is_not_changed():
         np.testing.assert_array_equal(tensor.numpy(), values)
 
 
+@pytest.mark.long
 def test_what_a_formula_lacks_is_learned(tmp_path):
     x = points(400)
     known = np.exp(np.sin(np.pi * x[:, 0]) + x[:, 1] ** 2)

@@ -94,6 +94,7 @@ def test_the_script_says_it_in_one_line(script, study):
         assert "secret" not in result.stderr
 
 
+@pytest.mark.long
 def test_a_cell_that_kills_its_workers_is_given_up(study, tmp_path, monkeypatch):
     """At once, before a first heartbeat, or later."""
     for name, seconds in {"HEARTBEAT": 1, "GRACE": 2}.items():
