@@ -19,6 +19,7 @@ FORMAT = 2  # of what is stored, and of the code that tinykan makes tinygrad gen
 IRRELEVANT = {"DEBUG", "DEV", "CACHELEVEL", "JIT", "JIT_BATCH_SIZE", "PROFILE", "VIZ", "SPEC"}
 
 _lower_and_compile = codegen.do_to_program
+compiled_ahead: dict[str, UOp] = {}  # by their keys, until they are asked for
 
 
 def install() -> None:
@@ -29,20 +30,43 @@ def install() -> None:
 
 def compiled_program(ast: UOp, renderer: Renderer) -> UOp:
     """As tinygrad's `do_to_program`: the compiled program of a kernel."""
+    key = program_key(ast, renderer)
+    if key is None:
+        return _lower_and_compile(ast, renderer)
+    found = compiled_ahead.pop(key, None)
+    found = stored(key) if found is None else found
+    if found is None:
+        found = lowered(ast, renderer)
+        store(key, found)
+    return found
+
+
+def program_key(ast: UOp, renderer: Renderer) -> str | None:
+    """What names a kernel's program in the cache, or None if it is not to be cached."""
     # What debugging prints comes from lowering. Compilers without a key are not to be cached.
     compiler = renderer.compiler.cachekey if renderer.compiler else None
     if compiler is None or DEBUG >= 4 or VIZ or ast.op is not Ops.SINK:
-        return _lower_and_compile(ast, renderer)
+        return None
     variables = ContextVar._cache.items()
     settings = sorted((name, v.value) for name, v in variables if name not in IRRELEVANT)
     kernel = ast.key.hex(), type(renderer).__name__, renderer.target, compiler
     text = repr((FORMAT, version("tinygrad"), *kernel, settings))
-    key = hashlib.sha256(text.encode()).hexdigest()
-    found = helpers.diskcache_get("tinykan_programs", key)
-    if found is None:
-        found = _runnable(_lower_and_compile(ast, renderer))
-        helpers.diskcache_put("tinykan_programs", key, found)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stored(key: str) -> UOp | None:
+    """The program of that key on disk."""
+    found: UOp | None = helpers.diskcache_get("tinykan_programs", key)
     return found
+
+
+def store(key: str, program: UOp) -> None:
+    helpers.diskcache_put("tinykan_programs", key, program)
+
+
+def lowered(ast: UOp, renderer: Renderer) -> UOp:
+    """A kernel's program, compiled now."""
+    return _runnable(_lower_and_compile(ast, renderer))
 
 
 def _runnable(program: UOp) -> UOp:

@@ -22,7 +22,12 @@ from tinygrad.renderer.llvmir import CPULLVMRenderer
 from tinygrad.runtime.graph.hcq import HCQGraph
 from tinygrad.runtime.ops_cpu import CPUWorker
 
-from tinykan.kernels import llvm_compiler, program_cache, tinygrad_versions
+from tinykan.kernels import (
+    llvm_compiler,
+    parallel_compilation,
+    program_cache,
+    tinygrad_versions,
+)
 
 
 @functools.cache
@@ -44,6 +49,7 @@ def work_around() -> None:
         cpu_queue.install()
     llvm_compiler.install()
     program_cache.install()
+    parallel_compilation.install()
 
 
 def allow_unaligned_vectors() -> None:
