@@ -100,6 +100,40 @@ def test_garbage_is_collected_in_any_thread():
         assert result.stdout.split() == ["ok", "4.0"], result.stderr
 
 
+@pytest.mark.skipif(FROM_0_14, reason="tinygrad 0.14 does not wait for the kernels of a graph")
+@pytest.mark.parametrize("kernels", ["x.exp2().realize()", "step(x)"])
+def test_garbage_is_collected_in_the_middle_of_a_submission(kernels):
+    """A compiled step in a cycle, found by a collection that begins after tinygrad has counted the
+    next kernels and before it has started them."""
+    code = (
+        "import gc, tinykan\n"
+        "from tinygrad import Device, Tensor, TinyJit\n"
+        "class Holder: pass\n"
+        "def compiled():\n"
+        "    step = TinyJit(lambda x: (x @ x).realize().sin().sum().realize())\n"
+        "    for _ in range(4): step(Tensor.ones(32, 32).contiguous().realize()).item()\n"
+        "    return step\n"
+        "gc.disable()\n"
+        "holder = Holder(); holder.itself, holder.step = holder, compiled()\n"
+        "step, x = compiled(), Tensor.ones(32, 32).contiguous().realize()\n"
+        "del holder\n"
+        "counts = type(Device['CPU']).next_timeline\n"
+        "def counted(device):\n"
+        "    number = counts(device)\n"
+        "    print(gc.collect() > 0, flush=True)\n"
+        "    return number\n"
+        "type(Device['CPU']).next_timeline = counted\n"
+        f"{kernels}\n"
+        "type(Device['CPU']).next_timeline = counts\n"
+        "Device['CPU'].synchronize(); print(x.exp2().numpy().sum(), flush=True)\n"
+        "import os; os._exit(0)\n"
+    )
+    if device.describe()["device"] == "CPU":
+        result = in_a_new_process(code)
+        assert result.stdout.split()[0] == "True", result.stderr
+        assert result.stdout.split()[-1] == "2048.0" and not result.stderr, result.stderr
+
+
 def test_summary_is_one_line_that_names_device_and_renderer():
     about = device.describe()
     line = devices.summary()

@@ -12,8 +12,10 @@ import ctypes
 import functools
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, cast
 
 from tinygrad import Device
@@ -42,7 +44,7 @@ def work_around() -> None:
         cpu_graph.install()
         wide_vectors.install()
     else:
-        free_graphs_outside_workers()
+        free_graphs_when_the_device_can_be_waited_for()
         discard_unfinished_compilers()
         from tinykan.kernels import cpu_queue
 
@@ -76,14 +78,15 @@ def _edit_llvm_ir(edit: Callable[[str], str]) -> None:
     setattr(CPULLVMRenderer, "render", edited)  # noqa: B010, a method is not assigned to by name
 
 
-def free_graphs_outside_workers() -> None:
-    """Garbage may be collected in a thread that runs the CPU's kernels. There, the compiled steps
-    of tinygrad 0.13.0 wait for the kernels before them, that is, for the thread itself, for ever.
-    So that thread leaves them to the next one that is freed elsewhere."""
+def free_graphs_when_the_device_can_be_waited_for() -> None:
+    """The compiled steps of tinygrad 0.13.0 wait for the device before they are freed, which may be
+    done by the garbage collector, at any moment: in a thread that runs the CPU's kernels, which
+    then waits for itself, or after kernels have been counted and before they are started. What is
+    found there is freed with the next one that is found elsewhere."""
     free, left = HCQGraph.__del__, []
 
     def delete(self: HCQGraph) -> None:
-        if isinstance(threading.current_thread(), CPUWorker):
+        if isinstance(threading.current_thread(), CPUWorker) or _in_the_runtime():
             left.append(self)
             return
         free(self)
@@ -91,6 +94,14 @@ def free_graphs_outside_workers() -> None:
             free(left.pop())
 
     setattr(HCQGraph, "__del__", delete)  # noqa: B010, as above
+
+
+def _in_the_runtime() -> bool:
+    """Whether a function of tinygrad's devices and queues is being called in this thread."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame and not frame.f_globals.get("__name__", "").startswith("tinygrad.runtime."):
+        frame = frame.f_back
+    return frame is not None
 
 
 def discard_unfinished_compilers() -> None:
