@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -10,7 +11,8 @@ import scipy
 import sympy
 from tinygrad import Tensor, dtypes
 
-from tinykan import KAN, BSpline
+from tinykan import KAN, BSpline, Predictor, fit, load
+from tinykan.commands.solve_equation import Config, main
 from tinykan.errors import UserError
 from tinykan.fitting.lbfgs import float64
 from tinykan.tasks import EQUATIONS, Equation, EquationTask, Unknown
@@ -95,7 +97,23 @@ def test_residuals_of_equations_in_time(name, slope):
     np.testing.assert_allclose(residual, exact.first[1] - slope(exact), atol=1e-13)
 
 
-def test_derivatives_are_in_the_units_of_the_domain():
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_an_ansatz_has_the_values_on_the_sides(name):
+    equation = EQUATIONS[name]
+    boundary = EquationTask(name).boundary
+    unit = Tensor(boundary, dtype=dtypes.float64)
+    offset, factor = equation.offset_and_factor(unit).numpy().T
+    exact = equation.solution(equation.to_box(boundary))
+    np.testing.assert_allclose(factor, 0, atol=1e-15)
+    # The reference of Allen and Cahn is a sum of finitely many sines at the start, too.
+    bound = 1e-7 if name == "allen-cahn" else 1e-14
+    np.testing.assert_allclose(offset, exact, rtol=0, atol=bound)
+    inside = np.random.default_rng(0).uniform(-0.99, 0.99, (50, 2))
+    assert (equation.offset_and_factor(Tensor(inside)).numpy()[:, 1] > 0).all()
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_derivatives_are_in_the_units_of_the_domain(hard):
     model = KAN([2, 2, 1], BSpline(4), seed=3)
     taken = {}
 
@@ -105,16 +123,22 @@ def test_derivatives_are_in_the_units_of_the_domain():
 
     domain = ((0.0, 3.0), (1.0, 1.5))
     sides = ((0, -1),)
-    equation = Equation("any", "", keep, lambda x: x[:, 0], domain, sides, (3, 3))
+
+    def ansatz(x):
+        return x[0] * (3 * x[1]).sin(), 0.3 * x[0] * x[0] * (x[0] + 2 * x[1]).cos()
+
+    equation = Equation("any", "", keep, lambda x: x[:, 0], domain, sides, (3, 3), ansatz=ansatz)
     unit, step = np.random.default_rng(2).uniform(-0.9, 0.9, (6, 2)), 1e-4
     with float64(model):
-        equation.residuals(model, Tensor(unit, dtype=dtypes.float64))
+        equation.residuals(model, Tensor(unit, dtype=dtypes.float64), hard)
         box = equation.to_box(unit)
         low, high = np.array(domain).T
 
         def value(points):
             scaled = (points - low) / (high - low) * 2 - 1
-            return model(Tensor(scaled, dtype=dtypes.float64)).numpy()[:, 0]
+            found = model(Tensor(scaled, dtype=dtypes.float64)).numpy()[:, 0]
+            a, b = points.T
+            return a * np.sin(3 * b) + 0.3 * a**2 * np.cos(a + 2 * b) * found if hard else found
 
         for i in range(2):
             aside = step * np.eye(2)[i]
@@ -185,3 +209,52 @@ def test_a_wrong_equation_is_refused_in_one_line(changes, message):
 def test_an_unknown_equation_is_refused():
     with pytest.raises(UserError, match="poisson"):
         EquationTask("poison")
+
+
+def test_with_hard_constraints_nothing_is_trained_on_the_sides():
+    task = EquationTask("burgers", hard_constraints=True)
+    x, y = task.sampler(64, 0)(Tensor([0], dtype=dtypes.int32))
+    assert x.shape == (64, 2) and y.shape == (64, 1) and not len(task.boundary)
+    model = KAN([2, 2, 1], BSpline(4), seed=0)
+    residual = task.problem.residuals(model, x, True).numpy()
+    assert task.loss(model, x, y).item() == pytest.approx(np.mean(residual**2), rel=1e-5)
+    found = np.random.default_rng(0).normal(size=(len(task.points), 1))
+    a, t = task.problem.to_box(task.points).T
+    exact = -np.sin(np.pi * a) + t * (1 - a**2) * found[:, 0]
+    np.testing.assert_allclose(task.fitted(lambda points: found), exact, atol=1e-13)
+
+
+def test_hard_constraints_without_an_ansatz_are_one_line():
+    decay = Equation(
+        "decay", "u' = -u", lambda x, u: u.first[0] + u.value, lambda x: np.exp(-x[:, 0]),
+        ((0.0, 2.0),), ((0, -1),), (20,),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"^decay: hard constraints need an ansatz$"):
+        EquationTask(decay, hard_constraints=True)
+
+
+def test_hard_constraints_solve_an_equation():
+    """u' = -u with u(0) = 1: 1 + x N(x)."""
+    decay = Equation(
+        "decay", "u' = -u", lambda x, u: u.first[0] + u.value, lambda x: np.exp(-x[:, 0]),
+        ((0.0, 2.0),), ((0, -1),), (40,), ansatz=lambda x: (x[0].const_like(1.0), x[0]),
+    )  # fmt: skip
+    task = EquationTask(decay, hard_constraints=True)
+    model = KAN([1, 1], BSpline(5), seed=0)
+    fit(model, task.sampler(40, 0), steps=0, lbfgs=60, loss=task.loss, progress=False)
+    fitted = task.fitted(Predictor(model))
+    assert fitted[0] == 1 and task.scores(fitted)["max_error"] < 1e-4
+
+
+def test_the_command_with_hard_constraints(tmp_path):
+    options = {"equation": "heat", "basis": "BSpline(4)", "parameters": 51, "quiet": True}
+    main(Config(**options, hard_constraints=True, steps=3, lbfgs=3, out=str(tmp_path)))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["config"]["hard_constraints"] is True
+    points = EquationTask("heat").points
+    x, t = (points[:, 0], (points[:, 1] + 1) / 2)
+    network = Predictor(load(tmp_path / "model.safetensors"))(points)[:, 0]
+    found = np.sin(np.pi * x) + t * (1 - x**2) * network
+    exact = np.sin(np.pi * x) * np.exp(-0.1 * np.pi**2 * t)
+    assert summary["mse"] == pytest.approx(np.mean((found - exact) ** 2), rel=1e-4)
+    assert (tmp_path / "solution.png").exists()

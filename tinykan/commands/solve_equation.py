@@ -17,8 +17,9 @@ from tinykan.runs.presets import network_for
 from tinykan.runs.run import Run, summary_line
 from tinykan.runs.stages import grids_from, scores_before
 from tinykan.runs.widths import widths_text
-from tinykan.tasks.equations import EQUATIONS, EquationTask
+from tinykan.tasks.equations import EquationTask
 from tinykan.tasks.prediction import Predictor
+from tinykan.tasks.ready_equations import EQUATIONS
 
 
 @dataclass(kw_only=True)
@@ -28,6 +29,9 @@ class Config(Options):
 
     equation: str = option("poisson", "the equation", choices=EQUATIONS)
     resample: bool = option(False, "draw interior points anew at each step, instead of a grid")
+    hard_constraints: bool = option(
+        False, "solve by an ansatz that has the values on the sides, whatever the network is"
+    )
     parameters: int = option(57, "number of parameters, met within 2 %%", minimum=1)
     depth: int = option(1, "hidden layers", minimum=1)
     steps: int = option(500, "training steps of Adam", minimum=0)
@@ -38,7 +42,7 @@ def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
     devices.announce(config.quiet)
-    task = EquationTask(config.equation, config.resample)
+    task = EquationTask(config.equation, config.resample, config.hard_constraints)
     model = network_for(task, config, config.seed)
     grids = grids_from(config.refine, model)
     out = Run.open(f"runs/{config.equation}-{config.model}", config, task, model)
@@ -46,9 +50,10 @@ def main(config: Config) -> None:
     if out.finished:
         print(summary_line(out.finished, scores_shown, out.folder))
         return
+    on_sides = f" and {len(task.boundary)} on the sides" if len(task.boundary) else ""
     say(
         f"{config.model} network {widths_text(model.widths)}, {parameter_count(model)} parameters, "
-        f"on {len(task.interior)} interior points and {len(task.boundary)} on the sides: "
+        f"on {len(task.interior)} interior points{on_sides}: "
         f"{task.problem.formula}"
     )
     figures = drawing()
@@ -57,7 +62,7 @@ def main(config: Config) -> None:
         say(scores_before(grids, out.grid_scores, scores_shown))
     fitted = task.fitted(Predictor(model, min(config.batch, len(task.points))))
     unit = Tensor(task.points.astype(np.float32)).realize()
-    residual = task.problem.residuals(model, unit).numpy().astype(float)
+    residual = task.problem.residuals(model, unit, task.hard_constraints).numpy().astype(float)
     scores = {**task.scores(fitted), "residual_rms": float(np.sqrt(np.mean(residual**2)))}
     title = f"{config.model}, {parameter_count(model)} parameters, MSE {scores['mse']:.2e}"
     if figures:

@@ -5,10 +5,12 @@ matrices; `fit`, with validation, and prediction on NumPy arrays."""
 
 from tinykan.tasks.benchmarks import BENCHMARKS
 from tinykan.tasks.classes import Confusion, confusion
-from tinykan.tasks.equations import EQUATIONS, Equation, EquationTask, Unknown
+from tinykan.tasks.equation import Equation, Unknown
+from tinykan.tasks.equations import EquationTask
 from tinykan.tasks.fit import Validation, fit
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
+from tinykan.tasks.ready_equations import EQUATIONS
 from tinykan.tasks.sampling import batches, split, streamed
 from tinykan.tasks.slices import SlicesTask
 from tinykan.tasks.standardization import Standardized

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,12 +56,7 @@ def derivatives(
     along = _directions(directions, model.in_features)
     count = len(along)
     pairs = [(a, b) for a in range(count) for b in range(a, count if mixed else a + 1)]
-    constant = Tensor(along, dtype=x.dtype).to(x.device).unsqueeze(1).expand(count, *x.shape)
-    start = Jet(x, constant)
-    if order == 2:
-        none = constant[:1].const_like(0.0).expand(len(pairs), *x.shape)
-        start = Jet(x, constant, none, tuple(pairs))
-    found = through(model, start)
+    found = through(model, _inputs(x, along, pairs if order == 2 else []))
     second = found.second
     if second is not None and mixed:
         number = {pair: n for n, pair in enumerate(pairs)}
@@ -71,6 +66,24 @@ def derivatives(
     elif second is not None:
         second = second.permute(1, 2, 0)
     return Derivatives(found.value, found.first.permute(1, 2, 0), second)
+
+
+def derivatives_of_function(function: Callable[[Tensor], Tensor], x: Tensor) -> Derivatives:
+    """The values `[n, out]` of a function of tensor operations at `x` `[n, in]`, with its first and
+    second derivatives along each input. Slower than those of networks."""
+    count = int(x.shape[1])
+    jet = pushforward(function, _inputs(x, np.eye(count), [(a, a) for a in range(count)]))
+    assert jet.second is not None
+    return Derivatives(jet.value, jet.first.permute(1, 2, 0), jet.second.permute(1, 2, 0))
+
+
+def _inputs(x: Tensor, along: np.ndarray, pairs: list[tuple[int, int]]) -> Jet:
+    """`x` `[n, in]` itself, as it changes along the directions `along` `[d, in]`."""
+    constant = Tensor(along, dtype=x.dtype).to(x.device).unsqueeze(1).expand(len(along), *x.shape)
+    if not pairs:
+        return Jet(x, constant)
+    none = constant[:1].const_like(0.0).expand(len(pairs), *x.shape)
+    return Jet(x, constant, none, tuple(pairs))
 
 
 def through(model: Network, jet: Jet) -> Jet:
