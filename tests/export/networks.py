@@ -94,8 +94,9 @@ def trained(model: Network, seed: int = 0) -> Network:
 
 
 def preset(name: str) -> Network:
-    # Where layers are normalized, errors of float32 grow from layer to layer.
-    one_hidden = {"rbf": 985, "wavelet": 1023}
+    # Where layers are normalized, or frequencies rise with their arguments, errors of float32 grow
+    # from layer to layer.
+    one_hidden = {"rbf": 985, "wavelet": 1023, "finer": 601}
     parameters, depth = (one_hidden[name], 1) if name in one_hidden else (600, 2)
     options = ModelOptions(model=name, parameters=parameters, depth=depth)
     encodings = {"octaves": Sines(2, 4), "none": None}

@@ -3,7 +3,6 @@ built from such options with a given number of parameters."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,25 +17,11 @@ from tinykan.layers import KANLayer
 from tinykan.networks import NORMS, Encoding, Network
 from tinykan.runs.command_line import option
 from tinykan.runs.expressions import construct
+from tinykan.runs.models import MODELS
 from tinykan.runs.widths import edge_widths
 from tinykan.tasks.benchmarks import BENCHMARKS, FORMER_NAMES, KINDS
 from tinykan.tasks.task import Task
 from tinykan.variants import EdgeTanh, Gaussian, NeRF, Polynomial, Raw, Scaled, Sines
-
-
-@dataclass(frozen=True)
-class Model:
-    """A kind of network that the scripts know by name."""
-
-    formula: str
-    learning_rate: float  # of Adam; a good start on images
-    encoding: str = "octaves"  # that suits it on images
-    basis: str = "Linear"
-    activation: str = "identity"
-    base: str | None = None
-    initializers: tuple[str | None, str | None] = (None, None)  # of the first layer, of the others
-    norm: str | None = None
-
 
 ENCODINGS: dict[str, Callable[..., Encoding]] = {
     "none": Raw,
@@ -44,69 +29,6 @@ ENCODINGS: dict[str, Callable[..., Encoding]] = {
     "octaves": Sines,
     "nerf": NeRF,
     "gaussian": Gaussian,
-}
-MODELS = {
-    "tanh": Model("tanh(sum_i w x_i + b)", 5e-3, activation="tanh"),
-    "relu": Model(
-        "max(0, sum_i w x_i + b)", 2e-3, activation="relu", initializers=("uniform", "uniform")
-    ),
-    "siren": Model(
-        "sin(30 (sum_i w x_i + b))",
-        5e-4,
-        encoding="none",
-        activation="sine30",
-        initializers=("siren-first", "siren-hidden"),
-    ),
-    "quadratic": Model(
-        "tanh(sum_i (a x_i^2 + b x_i) + c)", 5e-3, basis="Polynomial(2)", activation="tanh"
-    ),
-    "cubic": Model(
-        "tanh(sum_i (a x_i^3 + b x_i^2 + c x_i) + d)",
-        5e-3,
-        basis="Polynomial(3)",
-        activation="tanh",
-    ),
-    "sine-quadratic": Model(
-        "sin(30 (sum_i (a x_i^2 + b x_i) + c)), the first layer's a = 0",
-        5e-4,
-        encoding="none",
-        basis="Linear, Polynomial(2)",
-        activation="sine30",
-        initializers=("siren-first", "siren-hidden"),
-    ),
-    "siren-kan": Model(
-        "sum_i (a sin(30 x_i) + b cos(30 x_i)) + c",
-        1e-3,
-        encoding="none",
-        basis=f"Linear, Fourier(1, period={2 * math.pi / 30:.6f})",
-        initializers=("siren-first", "siren-hidden"),
-    ),
-    # Without PyKAN's spline weight, which scales coefficients that are free already.
-    "spline": Model(
-        "sum_i (spline(x_i) + w silu(x_i)) + b", 1e-2, basis="BSpline(5, 3)", base="silu"
-    ),
-    "rbf": Model(
-        "sum_i (sum_n a_n gauss(x_i - c_n) + w silu(x_i)) + b, normalized",
-        5e-3,
-        basis="RBF(8)",
-        base="silu",
-        norm="layer",
-    ),
-    "chebyshev": Model("sum_i sum_n a_n T_n(tanh(x_i)) + b", 5e-3, basis="Chebyshev(4)"),
-    "fourier": Model(
-        "sum_i sum_n (a_n sin(pi n x_i) + b_n cos(pi n x_i)) + c",
-        5e-3,
-        encoding="none",
-        basis="Fourier(4)",
-    ),
-    "wavelet": Model(
-        "sum_i (sum_n a_n psi_n(x_i) + w silu(x_i)) + b, normalized",
-        5e-3,
-        basis="Wavelet(3)",
-        base="silu",
-        norm="layer",
-    ),
-    "edge-tanh": Model("sum_i w tanh(a x_i^2 + b x_i) + c", 5e-3, basis="Polynomial(2)"),
 }
 
 
@@ -120,7 +42,8 @@ class ModelOptions:
     basis: str | None = option(
         None,
         "of the layers, as in 'BSpline(8, order=3)'; first and others, or first, hidden and last, "
-        "separated by commas (default: the model's)",
+        "separated by commas, or in order, with ... after the one of all further layers (default: "
+        "the model's)",
     )
     base: str | None = option(
         None,
@@ -130,7 +53,15 @@ class ModelOptions:
     spline_weight: bool = option(False, "scale every edge's splines, as PyKAN does")
     no_bias: bool = option(False, "leave out the biases")
     activation: str | None = option(
-        None, "function on the nodes (default: the model's)", choices=ACTIVATIONS
+        None,
+        "function on the nodes; for sine30 and its like any number will do (default: the model's)",
+        choices=ACTIVATIONS,
+    )
+    omega: float | None = option(
+        None, "frequency or scale of the model's activations (default: its own)", minimum=1e-3
+    )
+    first_bias: float | None = option(
+        None, "largest bias of finer's first layer, its k (default: 1)", minimum=1e-3
     )
     norm: str | None = option(
         None,
@@ -192,7 +123,7 @@ def build(
 ) -> Network:
     """The network that `options` describe, for `in_features` numbers, encoded if there is an
     `encoding`, with its number of parameters met within 2 %."""
-    model = lookup("model", options.model, MODELS)
+    model = lookup("model", options.model, MODELS).written(options.omega, options.first_bias)
     bases = layer_bases(options.basis or model.basis, options.depth)
     inputs = encoding.out_features if encoding else in_features
     rng, bias = np.random.default_rng(seed), not options.no_bias
@@ -224,7 +155,12 @@ def build(
 
 def layer_bases(text: str, depth: int) -> Sequence[Basis]:
     """One basis for each of `depth` hidden layers and the last, from the text of an option."""
-    named = construct("basis", text, BASES)
+    listed = text.rstrip().removesuffix("...")
+    named = construct("basis", listed.rstrip(" ,"), BASES)
+    if listed != text.rstrip():
+        if len(named) > depth + 1:
+            raise UserError(f"basis {text!r} names {len(named)} bases for {depth + 1} layers")
+        return named + [named[-1]] * (depth + 1 - len(named))
     match named:
         case [every]:
             return [every] * (depth + 1)
