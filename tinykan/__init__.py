@@ -17,14 +17,14 @@ from tinykan.taylor import derivatives
 from tinykan.training import DivergenceError, History, Step, Training
 from tinykan.variants import RBF, Chebyshev, EdgeTanh, Fourier, Functions, Polynomial, Siren
 
-from tinykan.variants import Gaussian, NeRF, Raw, Scaled, Sines, Wavelet  # isort: skip
+from tinykan.variants import Gaussian, NeRF, NodeLayer, Raw, Scaled, Sines, Wavelet  # isort: skip
 
 # fmt: off
 __all__ = [
     "KAN", "MLP", "RBF", "BSpline", "Basis", "Chebyshev", "CheckpointError", "DeviceError",
     "DivergenceError", "EdgeTanh", "Encoding", "Fourier", "Functions", "Gaussian", "History",
-    "ImageError", "KANLayer", "Linear", "NeRF", "Network", "Polynomial", "Predictor", "Raw",
-    "Scaled", "Sines", "Siren", "Standardized", "Step", "Training", "UserError", "Wavelet",
+    "ImageError", "KANLayer", "Linear", "NeRF", "Network", "NodeLayer", "Polynomial", "Predictor",
+    "Raw", "Scaled", "Sines", "Siren", "Standardized", "Step", "Training", "UserError", "Wavelet",
     "batches", "derivatives", "fit", "load", "load_image", "parameter_count", "pixel_sampler",
     "render", "save", "save_image", "split", "summary", "widths_for",
 ]

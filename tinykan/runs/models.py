@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tinykan.errors import UserError
 
@@ -11,7 +12,9 @@ from tinykan.errors import UserError
 @dataclass(frozen=True)
 class Model:
     """A kind of network that the scripts know by name. In its texts, `{omega}` is the frequency or
-    scale of its activations, `{period}` is 2 pi / omega, and `{k}` the largest first bias."""
+    scale of its activations, `{third}` and `{two_thirds}` are parts of it, `{period}` is 2 pi /
+    omega, `{low}` and `{high}` are where its angles are -9 and 9, and `{k}` is the largest first
+    bias."""
 
     formula: str
     learning_rate: float  # of Adam; a good start on images
@@ -23,6 +26,7 @@ class Model:
     norm: str | None = None
     omega: float | None = None
     k: float | None = None
+    nodes: dict[str, Any] | None = None  # options of NodeLayer, for bases of several functions
 
     def written(self, omega: float | None = None, k: float | None = None) -> Model:
         """The model with numbers in its texts, its own where none are given. Raises UserError for
@@ -33,9 +37,15 @@ class Model:
                 raise UserError(f"--{name} {given:g} is for the models {', '.join(having)}")
         omega, k = omega or self.omega or 1.0, k or self.k or 1.0
         numbers = {"omega": f"{omega:g}", "k": f"{k:g}", "period": f"{2 * math.pi / omega:.6f}"}
+        numbers |= {"third": f"{omega / 3:g}", "two_thirds": f"{2 * omega / 3:g}"}
+        numbers |= {"low": f"{-9 / omega:g}", "high": f"{9 / omega:g}"}
         first, others = (name and name.format(**numbers) for name in self.initializers)
         texts = {name: getattr(self, name).format(**numbers) for name in ("basis", "activation")}
-        return replace(self, **texts, initializers=(first, others))
+        nodes = self.nodes and {
+            name: option.format(**numbers) if isinstance(option, str) else option
+            for name, option in {"omega": omega, **self.nodes}.items()
+        }
+        return replace(self, **texts, initializers=(first, others), nodes=nodes)
 
 
 SIREN = "siren-first", "siren-hidden{omega}"
@@ -110,6 +120,48 @@ MODELS = {
         basis="Linear, Fourier(1, period={period})",
         initializers=SIREN,
         omega=30.0,
+    ),
+    "sines-kan": Model(
+        "sum_i (a sin(10 x_i) + b sin(20 x_i) + c sin(30 x_i)) + d",
+        1e-3,
+        encoding="none",
+        basis="Linear, Functions('sine{third} sine{two_thirds} sine{omega}')",
+        initializers=("siren-first", "siren-edges{omega}"),
+        omega=30.0,
+    ),
+    "staf": Model(
+        "sum_i w g(x_i) + b, g(x) = sum_n a_n sin(c_n x + d_n), one g for each layer",
+        1e-3,
+        encoding="none",
+        basis="Linear, Functions('sine')",
+        initializers=SIREN,
+        omega=30.0,
+        nodes={"copies": 5, "shared": True},
+    ),
+    "node-sines": Model(
+        "sum_i w g_i(x_i) + b, g_i(x) = sum_n a_in sin(c_in x + d_in)",
+        1e-3,
+        encoding="none",
+        basis="Linear, Functions('sine')",
+        initializers=SIREN,
+        omega=30.0,
+        nodes={"copies": 3},
+    ),
+    "node-spline": Model(
+        "sum_i w spline_i(x_i) + b, splines that start as sin(30 x), after a first layer of sines",
+        1e-3,
+        encoding="none",
+        basis="Linear, Functions('sine{omega}'), BSpline(50, 3, ({low}, {high})), ...",
+        initializers=SIREN,
+        omega=30.0,
+        nodes={"start": "sine{omega}"},
+    ),
+    "node-cubic": Model(
+        "tanh(sum_i w (a_i x_i^3 + b_i x_i^2 + c_i x_i) + d)",
+        5e-3,
+        basis="Linear, Polynomial(3)",
+        activation="tanh",
+        nodes={},
     ),
     # Without PyKAN's spline weight, which scales coefficients that are free already.
     "spline": Model(

@@ -7,21 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import BASES, Basis, Linear
 from tinykan.errors import UserError, lookup
-from tinykan.layers import KANLayer
+from tinykan.layers import KANLayer, Layer
 from tinykan.networks import NORMS, Encoding, Network
 from tinykan.runs.command_line import option
 from tinykan.runs.expressions import construct
-from tinykan.runs.models import MODELS
+from tinykan.runs.models import MODELS, Model
 from tinykan.runs.widths import edge_widths
 from tinykan.tasks.benchmarks import BENCHMARKS, FORMER_NAMES, KINDS
 from tinykan.tasks.task import Task
-from tinykan.variants import EdgeTanh, Gaussian, NeRF, Polynomial, Raw, Scaled, Sines
+from tinykan.variants import EdgeTanh, Gaussian, NeRF, NodeLayer, Polynomial, Raw, Scaled, Sines
 
 ENCODINGS: dict[str, Callable[..., Encoding]] = {
     "none": Raw,
@@ -62,6 +63,9 @@ class ModelOptions:
     )
     first_bias: float | None = option(
         None, "largest bias of finer's first layer, its k (default: 1)", minimum=1e-3
+    )
+    rank: int | None = option(
+        None, "functions on every node of staf and node-... (default: 1)", minimum=1
     )
     norm: str | None = option(
         None,
@@ -129,28 +133,54 @@ def build(
     rng, bias = np.random.default_rng(seed), not options.no_bias
     if options.model == "edge-tanh":
         return _edge_tanh(options, bases, inputs, out_features, encoding, seed)
-    base = _chosen(options.base, model.base)
-    # A dense layer is linear on its edges: a base function and a factor beside it say nothing new.
-    extras = [
-        {"base": None, "spline_weight": False}
-        if isinstance(basis, Linear)
-        else {"base": base, "spline_weight": options.spline_weight}
-        for basis in bases
+    if options.rank is not None and model.nodes is None:
+        having = ", ".join(name for name, found in MODELS.items() if found.nodes is not None)
+        raise UserError(f"--rank {options.rank} is for the models {having}")
+    names = [model.initializers[0]] + [model.initializers[1]] * options.depth
+    parts = [
+        _part(basis, model, options, {"bias": bias, "initializer": name, "rng": rng})
+        for basis, name in zip(bases, names, strict=True)
     ]
-    per_edge = [
-        basis.n_functions + (extra["base"] is not None) + bool(extra["spline_weight"])
-        for basis, extra in zip(bases, extras, strict=True)
-    ]
-    widths = edge_widths(options.parameters, per_edge, inputs, out_features, bias=bias)
-    first, others = model.initializers
-    layers = [
-        KANLayer(i, o, basis, **extra, bias=bias, initializer=initializer, rng=rng)
-        for (i, o), basis, extra, initializer in zip(
-            pairwise(widths), bases, extras, [first] + [others] * options.depth, strict=True
-        )
-    ]
+    widths = edge_widths(
+        options.parameters - sum(part.shared for part in parts),
+        [part.per_edge for part in parts],
+        inputs,
+        out_features,
+        bias=bias,
+        per_input=[part.per_input for part in parts],
+    )
+    layers = [part.make(i, o) for (i, o), part in zip(pairwise(widths), parts, strict=True)]
     activation, norm = options.activation or model.activation, _chosen(options.norm, model.norm)
     return Network(layers, activation, encoding, norm)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer to be: its number of parameters for each edge and each input, and those that all
+    share, without biases; and what makes it of its numbers of inputs and outputs."""
+
+    per_edge: int
+    make: Callable[[int, int], Layer]
+    per_input: int = 0
+    shared: int = 0
+
+
+def _part(basis: Basis, model: Model, options: ModelOptions, common: dict[str, Any]) -> Part:
+    if isinstance(basis, Linear):
+        # Linear on its edges: a base function and a factor beside it say nothing new.
+        plain = {"base": None, "spline_weight": False, **common}
+        return Part(1, lambda i, o: KANLayer(i, o, basis, **plain))
+    copies = (model.nodes or {}).get("copies", 0)
+    if model.nodes is not None and (copies or basis.n_functions > 1):
+        nodes, rank = {**model.nodes, **common}, options.rank or 1
+        own = (copies or basis.n_functions) * rank + 2 * copies
+        sizes = {"shared" if nodes.get("shared") else "per_input": own}
+        return Part(rank, lambda i, o: NodeLayer(i, o, basis, rank=rank, **nodes), **sizes)
+    base, factor = _chosen(options.base, model.base), options.spline_weight
+    count = basis.n_functions + (base is not None) + factor
+    return Part(
+        count, lambda i, o: KANLayer(i, o, basis, base=base, spline_weight=factor, **common)
+    )
 
 
 def layer_bases(text: str, depth: int) -> Sequence[Basis]:

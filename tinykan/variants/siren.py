@@ -41,11 +41,18 @@ def _siren_hidden(
     return rng.uniform(-limit, limit, shape)
 
 
+def _siren_edges(omega: float, rng: np.random.Generator, shape: tuple) -> np.ndarray:
+    """The same with several sines on every edge, up to the frequency `omega`: variances add up."""
+    return _siren_hidden(rng, shape, omega) / np.sqrt(shape[1])
+
+
 _phases = DRAWN_BIAS["uniform"]
 INITIALIZERS |= {"siren-first": _siren_first, "siren-hidden": _siren_hidden}
 DRAWN_BIAS |= {"siren-first": _phases, "siren-hidden": _phases}
 INITIALIZERS.of["siren-hidden"] = lambda omega: partial(_siren_hidden, omega=omega)
 DRAWN_BIAS.of["siren-hidden"] = lambda omega: _phases
+INITIALIZERS.of["siren-edges"] = lambda omega: partial(_siren_edges, omega)
+DRAWN_BIAS.of["siren-edges"] = lambda omega: _phases
 # FINER (arXiv:2312.02434, sec. 3.3): first biases from -k to k reach the activation's faster parts.
 INITIALIZERS.of["finer-first"] = lambda k: _siren_first
 DRAWN_BIAS.of["finer-first"] = lambda k: lambda inputs: k
