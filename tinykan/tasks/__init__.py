@@ -7,6 +7,7 @@ from tinykan.tasks.benchmarks import BENCHMARKS
 from tinykan.tasks.classes import Confusion, confusion
 from tinykan.tasks.equations import EQUATIONS, Equation, EquationTask, Unknown
 from tinykan.tasks.fit import Validation, fit
+from tinykan.tasks.image_folders import FourierFeaturesTask, PixelsBetweenTask
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.sampling import batches, split, streamed
@@ -19,9 +20,9 @@ from tinykan.tasks.task import FunctionTask, ImageTask, Task
 # fmt: off
 __all__ = [
     "BENCHMARKS", "EQUATIONS", "TARGET_FUNCTIONS", "Confusion", "DataTable", "Equation",
-    "EquationTask", "FunctionTask", "ImageError", "ImageTask", "Predictor", "SlicesTask",
-    "Standardized", "TargetFunction", "Task", "Unknown", "Validation", "batches", "confusion",
-    "fit", "half_moons", "load_image", "pixel_sampler", "read_table", "render", "save_image",
-    "split", "streamed",
+    "EquationTask", "FourierFeaturesTask", "FunctionTask", "ImageError", "ImageTask",
+    "PixelsBetweenTask", "Predictor", "SlicesTask", "Standardized", "TargetFunction", "Task",
+    "Unknown", "Validation", "batches", "confusion", "fit", "half_moons", "load_image",
+    "pixel_sampler", "read_table", "render", "save_image", "split", "streamed",
 ]
 # fmt: on
