@@ -33,13 +33,13 @@ class PixelsBetweenTask(ImageTask):
     color: bool = True
     held_out: bool = True
     sigmoid: bool = True
-    milestone: ClassVar[None] = None  # type: ignore[misc]
+    milestone: ClassVar[None] = None  # type: ignore[misc,assignment]
 
     def sampler(self, batch: int, seed: int) -> Sampler:
         height, width = self.image.shape[:2]
         points = images.coordinates(width, height).reshape(height, width, 2)
-        every = [a[::2, ::2].reshape(-1, a.shape[2]) for a in (points, self.image)]
-        return batches(*every, batch, seed)
+        inputs, targets = (a[::2, ::2].reshape(-1, a.shape[2]) for a in (points, self.image))
+        return batches(inputs, targets, batch, seed)
 
     @property
     def loss(self) -> Loss:

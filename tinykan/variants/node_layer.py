@@ -12,6 +12,7 @@ from tinygrad import Tensor
 from tinykan.activations import ACTIVATIONS, Activation
 from tinykan.basis import Basis, BSpline, Linear
 from tinykan.errors import UserError, check_integer, lookup
+from tinykan.kernels import node_splines
 from tinykan.layers import LAYERS, KANLayer, check_input, copy_between
 from tinykan.tensors import like, parameter
 
@@ -25,7 +26,8 @@ class NodeLayer:
     With r = 1 .. `rank` it is a KANLayer whose coefficients `[in, n, out]` have that rank for each
     input; with rank 1 (the default) a dense layer after activations that are learned, one for each
     node or, if `shared`, one for the whole layer. Their number of parameters does not depend on
-    `out_features`, so that a node may have a spline of 50 intervals.
+    `out_features`, so that a node may have a spline of 50 intervals; on CPUs kernels evaluate the
+    functions that are not zero, whose time does not depend on the intervals either.
 
     With `copies`, the basis has one function phi, of which every g has that many copies
     phi(scales[i, n] x + shifts[i, n]) with scales and shifts of its own, which are learned too:
@@ -92,6 +94,10 @@ class NodeLayer:
 
     def nodes(self, x: Tensor) -> Tensor:
         """The functions g `[..., in_features, rank]` at `x` `[..., in_features]`."""
+        rows = x.reshape(-1, self.in_features)
+        found = None if self.copies else node_splines(rows, self.basis, self.coefficients)
+        if found is not None:
+            return found.reshape(*x.shape, self.rank)
         return self.combined(self.basis(self.arguments(x)).reshape(*x.shape, -1))
 
     def arguments(self, x: Tensor, affine: bool = True) -> Tensor:
