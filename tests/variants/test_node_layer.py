@@ -14,7 +14,9 @@ from tinykan import (
     Network,
     Polynomial,
     UserError,
+    batches,
     derivatives,
+    fit,
     load,
     parameter_count,
     save,
@@ -45,7 +47,7 @@ def layer(kind: str, out_features: int = 4, in_features: int = 3) -> NodeLayer:
 def functions(kind: str, made: NodeLayer, x: np.ndarray) -> np.ndarray:
     """The functions that are summed on each node `[n, in, functions]`, by NumPy and SciPy."""
     if made.scales is not None:
-        return np.sin(x[..., None] * made.scales.numpy() + made.shifts.numpy())
+        return np.sin(x[..., None] * made.scales.numpy()[..., 0] + made.shifts.numpy()[..., 0])
     if kind == "spline":
         return spline_bases(x, uniform_knots(6, 3), 3)
     if kind == "cubic of rank 2":
@@ -138,7 +140,7 @@ def test_functions_start_as_an_activation():
 
 
 def test_copies_start_with_outputs_of_variance_1():
-    """STAF's theorem 3.3, for angles that are spread. The mean of 2,000 nodes' squares has a
+    """STAF's theorem, for angles that are spread. The mean of 2,000 nodes' squares has a
     deviation of some 2 / sqrt(2000)."""
     made = NodeLayer(2000, 1, Functions("sine"), copies=5, rng=np.random.default_rng(0))
     x = Tensor(np.random.default_rng(1).uniform(-5, 5, (50, 2000)).astype(np.float32))
@@ -166,6 +168,20 @@ def test_nodes_can_be_removed_and_single_edges_cannot(kind):
     live[0, 1] = False
     with pytest.raises(UserError, match="single edges of a NodeLayer cannot be removed"):
         made.pruned(np.ones(3, dtype=bool), every, live, np.zeros(4))
+
+
+@pytest.mark.parametrize(("kind", "lbfgs"), [("spline", 20), ("sines of nodes", 0), ("staf", 20)])
+def test_it_learns_under_every_optimizer(kind, lbfgs):
+    """A product of two inputs, in two layers: to a tenth of its variance at most."""
+    x = np.random.default_rng(4).uniform(-1, 1, (200, 2))
+    y = x[:, :1] * x[:, 1:]
+    for optimizer in ("adam", "muon"):
+        model = Network([layer(kind, 6, 2), layer(kind, 1, 6)])
+        history = fit(
+            model, batches(x, y), steps=300, lbfgs=lbfgs, learning_rate=0.03, optimizer=optimizer,
+            progress=False,
+        )  # fmt: skip
+        assert history.losses[-1] < 0.1 * y.var()
 
 
 def test_summary_counts_its_parameters():

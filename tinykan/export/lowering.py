@@ -162,7 +162,7 @@ def _nodes(layer: NodeLayer) -> list[Sum]:
     if layer.scales is None or layer.shifts is None:
         return [Sum((_on_basis(layer.basis, product),), bias)]
     size = (layer.in_features, layer.copies)
-    pairs = [np.broadcast_to(_array(t), size).ravel() for t in (layer.scales, layer.shifts)]
+    pairs = [np.broadcast_to(_array(t)[..., 0], size).ravel() for t in (layer.scales, layer.shifts)]
     sources, order = np.repeat(np.arange(size[0]), size[1]), np.arange(size[0] * size[1])
     inner = parameter(0) * X + parameter(1)
     moved = _features([(inner, sources, order, np.stack(pairs, axis=1))])

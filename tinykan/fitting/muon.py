@@ -17,11 +17,12 @@ class Muon(Adam):
 
     A layer is linear in its functions: coefficients `[in, functions, out]` are the matrix of
     in * functions rows and out columns that takes the functions of all inputs to the outputs, as
-    the `[in, out]` of a dense layer does. What has one row or column is a vector, and is Adam's:
-    biases, the last layer of one output, the functions of a NodeLayer of rank 1.
+    the `[in, out]` of a dense layer does; base and spline weights are matrices, too. What has one
+    row or column is a vector, and is Adam's: biases, the last layer of one output, the functions of
+    a NodeLayer of rank 1.
 
     Steps of matrices are 0.2 sqrt(max(rows, columns)) times the rate times the orthogonalized
-    momentum (Liu et al. 2025, arXiv:2502.16982, eq. 4): as large as Adam's usually are, so that
+    momentum (Liu et al. 2025, arXiv:2502.16982): as large as Adam's usually are, so that
     both take one rate. Weight decay is decoupled, as there.
     """
 

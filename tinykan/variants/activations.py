@@ -39,8 +39,9 @@ def _sine(omega: float) -> Activation:
 
 
 def _finer(omega: float) -> Activation:
-    """sin(omega (|x| + 1) x), FINER's (arXiv:2312.02434, eq. 4). Its gradient takes |x| + 1 for a
-    constant, as the paper's code does: between half of the derivative and all of it."""
+    """sin(omega (|x| + 1) x), FINER's (arXiv:2312.02434). Its gradient takes |x| + 1 for a
+    constant, as the paper's program does: between half of the derivative and all of it. L-BFGS,
+    whose line search compares gradients with values, may end early with it."""
 
     def rate(x: Number) -> Number:
         return omega * (x.maximum(-x) + 1)
@@ -49,15 +50,15 @@ def _finer(omega: float) -> Activation:
 
 
 def _gauss(scale: float) -> Activation:
-    """exp(-(scale x)^2 / 2), of Ramasinghe and Lucey (arXiv:2111.15135, table 1), 1 / scale being
+    """exp(-(scale x)^2 / 2), of Ramasinghe and Lucey (arXiv:2111.15135), 1 / scale being
     its standard deviation."""
     bell = partial(_bell, scale=scale)
     return Activation(bell, lambda x: -(scale * scale) * (_near(x, scale) * bell(x)))
 
 
 def _wire(omega: float) -> Activation:
-    """cos(omega x) exp(-(omega x / 2)^2), the real part of WIRE's Gabor wavelet (arXiv:2301.05187,
-    eq. 4) for real x, with the paper's ratio of frequency to width (20 to 10)."""
+    """cos(omega x) exp(-(omega x / 2)^2), the real part of WIRE's complex Gabor wavelet
+    (arXiv:2301.05187) for real x, with the usual ratio of its two scales, 20 to 10."""
     scale = omega / math.sqrt(2)
 
     def slope(x: Number) -> Number:
@@ -68,7 +69,7 @@ def _wire(omega: float) -> Activation:
 
 
 def _hsine(omega: float) -> Activation:
-    """sin(omega sinh(2 x)), of H-SIREN's first layer (arXiv:2410.04716, eq. 6), and beyond |x| = 12
+    """sin(omega sinh(2 x)), of H-SIREN's first layer (arXiv:2410.04716), and beyond |x| = 12
     as there, where float32 has long lost its angle."""
 
     def power(x: Number) -> Number:

@@ -32,11 +32,11 @@ class NodeLayer:
     With `copies`, the basis has one function phi, of which every g has that many copies
     phi(scales[i, n] x + shifts[i, n]) with scales and shifts of its own, which are learned too:
     `NodeLayer(64, 64, Functions("sine"), copies=5, shared=True)` is a layer of STAF
-    (arXiv:2502.00869, eq. 4), with amplitudes, frequencies and phases for each layer.
+    (arXiv:2502.00869), with amplitudes, frequencies and phases for each layer.
 
     The functions start as the activation `start`, as nearly as the basis has it on its domain (by
-    default [-1, 1]); copies as in STAF's theorem 3.3, with outputs of variance 1 and scales up to
-    `omega`. `initializer` is the dense layer's.
+    default [-1, 1]); copies as in STAF, with outputs of variance 1 and scales up to `omega`.
+    `initializer` is the dense layer's.
 
     >>> NodeLayer(2, 3, BSpline(50, 3), start="sine10")(Tensor.zeros(4, 2)).shape
     (4, 3)
@@ -74,8 +74,9 @@ class NodeLayer:
         if copies:
             size = (rows, copies, rank)
             drawn = np.sqrt(np.abs(rng.laplace(0, 2 / copies, size))) * rng.choice([-1, 1], size)
-            self.scales = parameter(rng.uniform(0, omega, (rows, copies)))
-            self.shifts = parameter(rng.uniform(-np.pi, np.pi, (rows, copies)))
+            # No matrices, for optimizers that orthogonalize these.
+            self.scales = parameter(rng.uniform(0, omega, (rows, copies, 1)))
+            self.shifts = parameter(rng.uniform(-np.pi, np.pi, (rows, copies, 1)))
         else:
             drawn = np.zeros((rows, self.basis.n_functions, rank)) + _nearest(self.basis, function)
         self.coefficients = parameter(drawn)
@@ -105,8 +106,8 @@ class NodeLayer:
         linear in `x` alone, as derivatives need it."""
         if self.scales is None or self.shifts is None:
             return x
-        scaled = x.unsqueeze(-1) * self.scales
-        return (scaled + self.shifts if affine else scaled).flatten(-2)
+        scaled = x.unsqueeze(-1) * self.scales.squeeze(-1)
+        return (scaled + self.shifts.squeeze(-1) if affine else scaled).flatten(-2)
 
     def combined(self, functions: Tensor) -> Tensor:
         """Sums of values of the basis `[..., in_features, n]`, to `[..., in_features, rank]`."""

@@ -53,6 +53,6 @@ INITIALIZERS.of["siren-hidden"] = lambda omega: partial(_siren_hidden, omega=ome
 DRAWN_BIAS.of["siren-hidden"] = lambda omega: _phases
 INITIALIZERS.of["siren-edges"] = lambda omega: partial(_siren_edges, omega)
 DRAWN_BIAS.of["siren-edges"] = lambda omega: _phases
-# FINER (arXiv:2312.02434, sec. 3.3): first biases from -k to k reach the activation's faster parts.
+# FINER (arXiv:2312.02434): first biases from -k to k reach the activation's faster parts.
 INITIALIZERS.of["finer-first"] = lambda k: _siren_first
 DRAWN_BIAS.of["finer-first"] = lambda k: lambda inputs: k
