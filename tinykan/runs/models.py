@@ -64,7 +64,7 @@ MODELS = {
     ),
     "h-siren": Model(
         "sin(30 sinh(2 (sum_i w x_i + b))) in the first layer, else siren",
-        5e-4,
+        1e-3,
         encoding="none",
         basis="Linear, Functions('hsine{omega}'), Functions('sine{omega}'), ...",
         initializers=SIREN,
@@ -72,7 +72,7 @@ MODELS = {
     ),
     "finer": Model(
         "sin(30 (|z| + 1) z), z = sum_i w x_i + b, the first layer's b from -k to k",
-        5e-4,
+        1e-3,
         encoding="none",
         activation="finer{omega}",
         initializers=("finer-first{k}", "siren-hidden{omega}"),
@@ -81,7 +81,7 @@ MODELS = {
     ),
     "gauss": Model(
         "exp(-(10 z)^2 / 2), z = sum_i w x_i + b",
-        2e-3,
+        8e-3,
         encoding="none",
         activation="gauss{omega}",
         initializers=("uniform", "uniform"),
@@ -89,7 +89,7 @@ MODELS = {
     ),
     "wire": Model(
         "cos(20 z) exp(-(10 z)^2), z = sum_i w x_i + b",
-        2e-3,
+        4e-3,
         encoding="none",
         activation="wire{omega}",
         initializers=("uniform", "uniform"),
@@ -123,7 +123,7 @@ MODELS = {
     ),
     "sines-kan": Model(
         "sum_i (a sin(10 x_i) + b sin(20 x_i) + c sin(30 x_i)) + d",
-        1e-3,
+        2e-3,
         encoding="none",
         basis="Linear, Functions('sine{third} sine{two_thirds} sine{omega}')",
         initializers=("siren-first", "siren-edges{omega}"),
@@ -131,7 +131,7 @@ MODELS = {
     ),
     "staf": Model(
         "sum_i w g(x_i) + b, g(x) = sum_n a_n sin(c_n x + d_n), one g for each layer",
-        1e-3,
+        2e-3,
         encoding="none",
         basis="Linear, Functions('sine')",
         initializers=SIREN,
@@ -140,7 +140,7 @@ MODELS = {
     ),
     "node-sines": Model(
         "sum_i w g_i(x_i) + b, g_i(x) = sum_n a_in sin(c_in x + d_in)",
-        1e-3,
+        2e-3,
         encoding="none",
         basis="Linear, Functions('sine')",
         initializers=SIREN,
@@ -149,12 +149,21 @@ MODELS = {
     ),
     "node-spline": Model(
         "sum_i w spline_i(x_i) + b, splines that start as sin(30 x), after a first layer of sines",
-        1e-3,
+        4e-3,
         encoding="none",
         basis="Linear, Functions('sine{omega}'), BSpline(50, 3, ({low}, {high})), ...",
         initializers=SIREN,
         omega=30.0,
         nodes={"start": "sine{omega}"},
+    ),
+    "shared-spline": Model(
+        "sum_i w spline(x_i) + b, a spline for each layer that starts as sin(30 x), after sines",
+        4e-3,
+        encoding="none",
+        basis="Linear, Functions('sine{omega}'), BSpline(50, 3, ({low}, {high})), ...",
+        initializers=SIREN,
+        omega=30.0,
+        nodes={"start": "sine{omega}", "shared": True},
     ),
     "node-cubic": Model(
         "tanh(sum_i w (a_i x_i^3 + b_i x_i^2 + c_i x_i) + d)",

@@ -65,7 +65,7 @@ class ModelOptions:
         None, "largest bias of finer's first layer, its k (default: 1)", minimum=1e-3
     )
     rank: int | None = option(
-        None, "functions on every node of staf and node-... (default: 1)", minimum=1
+        None, "functions on every node of staf, shared-spline and node-... (default: 1)", minimum=1
     )
     norm: str | None = option(
         None,
