@@ -108,6 +108,23 @@ def test_gradients_and_derivatives(kind):
             np.testing.assert_allclose(found.second.numpy()[..., i], bend, atol=1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"shared": True}, {"rank": 2}])
+def test_splines_without_kernels_are_the_same(monkeypatch, options):
+    """As on devices that have none; in float32, with slopes of 10."""
+    u = Tensor(np.random.default_rng(3).normal(size=(20, 4)).astype(np.float32))
+    found = []
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr("tinykan.variants.node_layer.node_splines", lambda *_: None)
+        made = NodeLayer(3, 4, BSpline(20), start="sine10", rng=np.random.default_rng(1), **options)
+        x = Tensor(X)
+        y = made(x)
+        gradients = (y * u).sum().gradient(x, *learnable(made))
+        found.append([t.numpy() for t in (y, *gradients)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
+
+
 def test_derivatives_can_be_differentiated_by_frequencies():
     made = layer("staf", 1)
     found = derivatives(Network([made]), Tensor(X))

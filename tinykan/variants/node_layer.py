@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tinygrad import Tensor
+from tinygrad import Tensor, UOp
+from tinygrad.function import function
 
 from tinykan.activations import ACTIVATIONS, Activation
 from tinykan.basis import Basis, BSpline, Linear
@@ -66,7 +67,7 @@ class NodeLayer:
             raise UserError(f"copies are of a basis of one function, not of {self.basis!r}")
         if isinstance(self.basis, BSpline) and self.basis.knots is not None:
             raise UserError("the splines of a NodeLayer are on uniform knots: give no knots")
-        function = lookup("activation", start, ACTIVATIONS)
+        wanted = lookup("activation", start, ACTIVATIONS)
         rng = rng or np.random.default_rng()
         rows = 1 if shared else in_features
         self.scales: Tensor | None = None
@@ -78,7 +79,7 @@ class NodeLayer:
             self.scales = parameter(rng.uniform(0, omega, (rows, copies, 1)))
             self.shifts = parameter(rng.uniform(-np.pi, np.pi, (rows, copies, 1)))
         else:
-            drawn = np.zeros((rows, self.basis.n_functions, rank)) + _nearest(self.basis, function)
+            drawn = np.zeros((rows, self.basis.n_functions, rank)) + _nearest(self.basis, wanted)
         self.coefficients = parameter(drawn)
         self.dense = KANLayer(
             in_features * rank, out_features, Linear(), base=None, spline_weight=False, bias=bias,
@@ -95,9 +96,10 @@ class NodeLayer:
 
     def nodes(self, x: Tensor) -> Tensor:
         """The functions g `[..., in_features, rank]` at `x` `[..., in_features]`."""
-        rows = x.reshape(-1, self.in_features)
-        found = None if self.copies else node_splines(rows, self.basis, self.coefficients)
-        if found is not None:
+        if isinstance(self.basis, BSpline) and not self.copies:
+            rows = x.reshape(-1, self.in_features)
+            found = node_splines(rows, self.basis, self.coefficients)
+            found = _summed(rows, self.basis, self.coefficients) if found is None else found
             return found.reshape(*x.shape, self.rank)
         return self.combined(self.basis(self.arguments(x)).reshape(*x.shape, -1))
 
@@ -165,10 +167,27 @@ class NodeLayer:
 LAYERS["NodeLayer"] = NodeLayer
 
 
-def _nearest(basis: Basis, function: Activation) -> np.ndarray:
-    """The coefficients `[n_functions, 1]` with which `basis` is nearest to `function`, in the sense
+def _summed(x: Tensor, basis: Basis, coefficients: Tensor) -> Tensor:
+    """Sums of the basis' functions `[batch, in, rank]` at `x` `[batch, in]`, none of whose values
+    is stored: there may be many."""
+
+    def value(x: Tensor, coefficients: Tensor) -> Tensor:
+        return (basis.evaluate(x).unsqueeze(-1) * coefficients).sum(-2)
+
+    def gradient(upstream: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        x, weights, u = (Tensor(uop) for uop in (*call.src[1:3], upstream))
+        dx = ((basis.derivative(x).unsqueeze(-1) * weights).sum(-2) * u).sum(-1)
+        sums = (basis.evaluate(x).unsqueeze(-1) * u.unsqueeze(-2)).sum(0)
+        sums = sums if weights.shape[0] == sums.shape[0] else sums.sum(0, keepdim=True)
+        return (dx.uop, sums.uop, *[None] * (len(call.src) - 3))
+
+    return function(value, grad_fxn=gradient, allow_implicit=True)(x, coefficients)
+
+
+def _nearest(basis: Basis, wanted: Activation) -> np.ndarray:
+    """The coefficients `[n_functions, 1]` with which `basis` is nearest to `wanted`, in the sense
     of least squares on its domain."""
     low, high = basis.domain or (-1.0, 1.0)
     x = Tensor(np.linspace(low, high, 2001, dtype=np.float32)[:, None])
-    functions, values = basis.evaluate(x).numpy()[:, 0], function.value(x).numpy()
+    functions, values = basis.evaluate(x).numpy()[:, 0], wanted.value(x).numpy()
     return np.linalg.lstsq(functions.astype(float), values.astype(float), rcond=1e-6)[0]
