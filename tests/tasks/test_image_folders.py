@@ -95,6 +95,17 @@ def test_a_seed_chooses_the_image(folder):
     assert small.part(2).image.shape == (4, 5, 3) and small.digest != task.digest
 
 
+def test_the_first_images_alone_can_be_taken(folder):
+    two = FourierFeaturesTask(str(folder), count=2)
+    assert [two.part(seed).path for seed in range(3)] == [
+        str(folder / f"{name}.png") for name in "aba"
+    ]
+    mean = np.mean([two.part(seed).baseline["psnr"] for seed in range(2)])
+    assert two.baseline["psnr"] == pytest.approx(mean)
+    with pytest.raises(UserError, match="count 4 must be a whole number from 1 to 3"):
+        FourierFeaturesTask(str(folder), count=4)
+
+
 def test_bicubic_is_averaged_over_the_images(folder):
     every = []
     for name in "abc":

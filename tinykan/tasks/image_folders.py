@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tinygrad import Tensor
 
-from tinykan.errors import UserError
+from tinykan.errors import UserError, check_integer
 from tinykan.tasks import images, metrics
 from tinykan.tasks.sampling import batches
 from tinykan.tasks.task import ImageTask, Prediction, Task
@@ -67,7 +67,8 @@ def _after_sigmoid(prediction: Tensor, target: Tensor) -> Tensor:
 class FourierFeaturesTask(Task):
     """The same for each image of a `folder`, in the order of their names: a run whose seed is s
     fits image s modulo their number, so that the mean and the deviation over the seeds 0 .. n - 1
-    are those over n images. `size` reduces them first. Files that are no images are passed over.
+    are those over n images. `size` reduces them first; of `count` the first ones are taken, which
+    the baseline is of, too. Files that are no images are passed over.
 
     The paper's data are 16 natural images and 16 of text, of 512 x 512 pixels, its network has four
     layers of 256, ReLU, 2,000 steps of all 65,536 pixels, and Adam with a constant rate of 1e-3.
@@ -76,6 +77,7 @@ class FourierFeaturesTask(Task):
 
     folder: str
     size: int | None = None
+    count: int | None = None
     sigmoid: bool = True
     in_features = 2
     out_features = 3
@@ -95,7 +97,10 @@ class FourierFeaturesTask(Task):
         known = [str(p) for p in paths if p.suffix.lower() in Image.registered_extensions()]
         if not known:
             raise UserError(f"{self.folder}: no image is in this folder")
-        return [PixelsBetweenTask(path, self.size, sigmoid=self.sigmoid) for path in known]
+        if self.count is not None:
+            check_integer("count", self.count, 1, len(known))
+        chosen = known[: self.count]
+        return [PixelsBetweenTask(path, self.size, sigmoid=self.sigmoid) for path in chosen]
 
     def part(self, seed: int) -> Task:
         return self.parts[seed % len(self.parts)]
