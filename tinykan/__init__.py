@@ -15,18 +15,18 @@ from tinykan.tasks import ImageError, Predictor, Standardized, batches, fit, spl
 from tinykan.tasks.images import load_image, pixel_sampler, render, save_image
 from tinykan.taylor import derivatives
 from tinykan.training import DivergenceError, History, Step, Training
-from tinykan.variants import RBF, Chebyshev, EdgeTanh, Fourier, Polynomial, Siren, Wavelet
+from tinykan.variants import RBF, Chebyshev, EdgeTanh, Fourier, Functions, Polynomial, Siren
 
-from tinykan.variants import Gaussian, NeRF, Raw, Scaled, Sines  # isort: skip
+from tinykan.variants import Gaussian, NeRF, NodeLayer, Raw, Scaled, Sines, Wavelet  # isort: skip
 
 # fmt: off
 __all__ = [
     "KAN", "MLP", "RBF", "BSpline", "Basis", "Chebyshev", "CheckpointError", "DeviceError",
-    "DivergenceError", "EdgeTanh", "Encoding", "Fourier", "Gaussian", "History", "ImageError",
-    "KANLayer", "Linear", "NeRF", "Network", "Polynomial", "Predictor", "Raw", "Scaled", "Sines",
-    "Siren", "Standardized", "Step", "Training", "UserError", "Wavelet", "batches", "derivatives",
-    "fit", "load", "load_image", "parameter_count", "pixel_sampler", "render", "save",
-    "save_image", "split", "summary", "widths_for",
+    "DivergenceError", "EdgeTanh", "Encoding", "Fourier", "Functions", "Gaussian", "History",
+    "ImageError", "KANLayer", "Linear", "NeRF", "Network", "NodeLayer", "Polynomial", "Predictor",
+    "Raw", "Scaled", "Sines", "Siren", "Standardized", "Step", "Training", "UserError", "Wavelet",
+    "batches", "derivatives", "fit", "load", "load_image", "parameter_count", "pixel_sampler",
+    "render", "save", "save_image", "split", "summary", "widths_for",
 ]
 # fmt: on
 __version__ = "0.1.0"  # which pyproject.toml reads

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from tinygrad import Tensor, UOp, dtypes
 
+from tinykan.errors import Families
 from tinykan.tensors import with_derivative
 
 # Formulas are for tensors, and for scalars inside a kernel.
@@ -101,10 +102,10 @@ def _series(x: Number, coefficients: list[float]) -> Number:
     return total
 
 
-ACTIVATIONS: dict[str, Activation] = {
+ACTIVATIONS = Families({
     "identity": Activation(lambda x: x, lambda x: x.const_like(1.0)),
     "tanh": Activation(tanh, lambda x: 4 * sigmoid_slope(2 * x)),
     "relu": Activation(lambda x: x * (x > 0).cast(x.dtype), lambda x: (x > 0).cast(x.dtype)),
     "silu": Activation(lambda x: x * sigmoid(x), lambda x: sigmoid(x) + x * sigmoid_slope(x)),
     "sine": Activation(sine, cosine),
-}
+})  # fmt: skip

@@ -56,6 +56,23 @@ def other_names(**names: str) -> Callable[[F], F]:
     return decorate
 
 
+class Families(dict[str, Any]):
+    """Things by name, and by the name of a family and a number: sine25 is `of["sine"](25.0)`."""
+
+    def __init__(self, entries: dict[str, Any]) -> None:
+        super().__init__(entries)
+        self.of: dict[str, Callable[[float], Any]] = {}
+
+    def __missing__(self, name: str) -> Any:
+        family = name.rstrip(".0123456789")
+        return self.of[family](float(name[len(family) :]))
+
+    def __contains__(self, name: object) -> bool:
+        with contextlib.suppress(KeyError, ValueError):
+            return isinstance(name, str) and self[name] is not None
+        return False
+
+
 def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
     """`table[name]`, or a UserError that lists the valid names."""
     if not isinstance(name, str) or name not in table:

@@ -5,9 +5,9 @@ Variances are proportional to 1 / in_features, so that a layer keeps the scale o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+
+from tinykan.errors import Families
 
 
 def glorot(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -34,11 +34,11 @@ def _spline(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray
     return rng.normal(0, 0.1 / shape[1] / np.sqrt(shape[0]), shape)
 
 
-INITIALIZERS: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]] = {
+INITIALIZERS = Families({
     "glorot": glorot,
     "uniform": _uniform,
     "polynomial": _polynomial,
     "spline": _spline,
-}
-# With these, biases are drawn like the weights of one input, as phases must be, instead of 0.
-DRAWN_BIAS = ["uniform"]
+})  # fmt: skip
+# Their largest bias; others are 0. Drawn like the weights of one input, phases spread.
+DRAWN_BIAS = Families({"uniform": lambda inputs: 1 / np.sqrt(inputs)})

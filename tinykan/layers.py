@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan.activations import ACTIVATIONS
+from tinykan.activations import ACTIVATIONS, Activation
 from tinykan.basis import Basis, BSpline
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.initializers import DRAWN_BIAS, INITIALIZERS
@@ -108,8 +108,8 @@ class KANLayer:
         self.coefficients = parameter(draw(rng, edges))
         self.spline_weight = parameter(np.ones(pair)) if spline_weight else None
         self.base_weight = parameter(rng.uniform(-scale, scale, pair)) if base else None
-        drawn = name in DRAWN_BIAS
-        start = rng.uniform(-scale, scale, out_features) if drawn else np.zeros(out_features)
+        limit = DRAWN_BIAS[name](in_features) if name in DRAWN_BIAS else 0
+        start = rng.uniform(-limit, limit, out_features) if limit else np.zeros(out_features)
         self.bias = parameter(start) if bias else None
         self.mask = None if mask is None else _checked_mask(mask, pair)
 
@@ -118,7 +118,7 @@ class KANLayer:
         rows, y = x.reshape(-1, self.in_features), None
         if self.kernels == "auto":
             parts = self.coefficients, self._scale(), self.masked_base_weight(), self.bias
-            y = layer_output(rows, self.basis, ACTIVATIONS.get(self.base or ""), *parts)
+            y = layer_output(rows, self.basis, self._base_function, *parts)
         y = self.reference(rows) if y is None else y
         return y.reshape(*x.shape[:-1], self.out_features)
 
@@ -192,7 +192,11 @@ class KANLayer:
 
     def _functions_and_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
         weights = edge_weights(self.scaled_coefficients(), self.masked_base_weight())
-        return edge_functions(x, self.basis, ACTIVATIONS.get(self.base or "")), weights
+        return edge_functions(x, self.basis, self._base_function), weights
+
+    @property
+    def _base_function(self) -> Activation | None:
+        return None if self.base is None else ACTIVATIONS[self.base]
 
 
 LAYERS["KANLayer"] = KANLayer

@@ -92,7 +92,8 @@ class Network:
 class KAN(Network):
     """A Kolmogorov-Arnold network: `KAN([2, 5, 1])` is PyKAN's [2, 5, 1] with cubic splines; PyKAN
     has no `activation` and no `norm`. `basis` is one for all layers, or a list. A width `[3, 2]` is
-    three sums, then two products of two sums each: a layer of seven, and a MultiplicationLayer."""
+    three sums, then two products of two sums each: a layer of seven, and a MultiplicationLayer.
+    `initializer` names one of INITIALIZERS for all layers, or one for the first, one for others."""
 
     @other_names(width="widths=", grid="basis=BSpline(grid)", k="basis=BSpline(intervals, order=k)")
     def __init__(
@@ -106,9 +107,12 @@ class KAN(Network):
         bias: bool = True,
         encoding: Encoding | None = None,
         norm: str | None = None,
+        initializer: str | tuple[str, str] | None = None,
         seed: int = 0,
     ) -> None:
-        count = len(width_pairs(widths))
+        if (count := len(widths) - 1) < 1:
+            problem = "at least an input and an output width are needed"
+            raise UserError(f"widths {list(widths)}: {problem}")
         basis = BSpline() if basis is None else basis
         bases = [basis] * count if isinstance(basis, Basis) else list(basis)
         if wrong := [b for b in (basis, *bases) if not isinstance(b, Basis | list | tuple)]:
@@ -116,53 +120,38 @@ class KAN(Network):
         if len(bases) != count:
             raise UserError(f"{len(bases)} bases for {count} layers")
         rng = np.random.default_rng(seed)
+        first, others = initializer if isinstance(initializer, tuple) else [initializer] * 2
+        names = [first] + [others] * (count - 1)
         layers: list[Any] = []
         features, *rest = list[Any](widths)
-        for width, b in zip(rest, bases, strict=True):
+        for width, b, name in zip(rest, bases, names, strict=True):
             found = isinstance(width, Sequence) and LAYERS["MultiplicationLayer"]
             products = [found.from_config({"width": width}, {})] if found else []
             o = products[0].in_features if products else width
             layer = KANLayer(
-                features, o, b, base=base, spline_weight=spline_weight, bias=bias, rng=rng
-            )
+                features, o, b, base=base, spline_weight=spline_weight, bias=bias,
+                initializer=name, rng=rng,
+            )  # fmt: skip
             layers += [layer, *products]
             features = layers[-1].out_features
         super().__init__(layers, activation, encoding, norm)
 
 
-class MLP(Network):
+class MLP(KAN):
     """A multilayer perceptron: the same network on the basis Linear."""
 
     def __init__(
-        self,
-        widths: Sequence[int],
-        activation: str = "tanh",
-        *,
-        bias: bool = True,
-        encoding: Encoding | None = None,
+        self, widths: Sequence[int], activation: str = "tanh", *, bias: bool = True,
+        encoding: Encoding | None = None, initializer: str | tuple[str, str] | None = None,
         seed: int = 0,
-    ) -> None:
-        rng = np.random.default_rng(seed)
-        initializer = "uniform" if activation == "relu" else "glorot"
-        layers = [dense_layer(i, o, initializer, rng, bias) for i, o in width_pairs(widths)]
-        super().__init__(layers, activation, encoding)
+    ) -> None:  # fmt: skip
+        super().__init__(
+            widths, Linear(), activation=activation, base=None, spline_weight=False, bias=bias,
+            initializer=initializer or ("uniform" if activation == "relu" else None),
+            encoding=encoding, seed=seed,
+        )  # fmt: skip
 
 
 def parameter_count(model: Network) -> int:
     """The number of parameters of `model`."""
     return sum(int(p.numel()) for p in learnable(model))
-
-
-def dense_layer(
-    i: int, o: int, initializer: str, rng: np.random.Generator, bias: bool = True
-) -> KANLayer:
-    """A layer of an MLP."""
-    return KANLayer(
-        i, o, Linear(), base=None, spline_weight=False, bias=bias, initializer=initializer, rng=rng
-    )
-
-
-def width_pairs(widths: Sequence[Any]) -> list[tuple[Any, Any]]:
-    if len(widths) < 2:
-        raise UserError(f"widths {list(widths)}: at least an input and an output width are needed")
-    return list(pairwise(widths))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from tinygrad import Tensor, dtypes
@@ -58,6 +58,7 @@ class Adam:
         table = np.stack(columns + ([rates] if decay else []), axis=-1)
         self.table = Tensor(table, dtype=dtypes.float32).realize()
         self.step = Tensor([0], dtype=dtypes.int32).realize()
+        self.elementwise: Sequence[int] = range(len(parameters))  # whose steps are Adam's
         self.m, self.v = ([like(p, np.zeros(p.shape)) for p in parameters] for _ in range(2))
 
     def minimize(self, loss: Tensor, *others: Tensor) -> None:
@@ -75,6 +76,7 @@ class Adam:
         for p in self.parameters if self.decay else []:
             p.assign(p.detach() * (1 - self.decay * rate[2]).cast(p.dtype)).realize()
         every = list(zip(self.parameters, self.m, self.v, gradients, strict=True))
+        every = [every[n] for n in self.elementwise]
         fast = [update for update in every if adam_kernels.supports(update[0])]
         updated = adam_kernels.adam_step(fast, rate, self.b1, self.b2)
         for p, m, v, g in (u for u in every if not adam_kernels.supports(u[0])):

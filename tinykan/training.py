@@ -23,7 +23,7 @@ Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 Loss = Callable[..., Tensor]  # of predictions and targets, or of the model, inputs and targets
 Penalty = Callable[[list[Tensor]], Tensor]
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-Factory = Callable[[list[Tensor]], Any]  # of a tinygrad.nn.optim.Optimizer, for parameters
+Factory = Callable[[list[Tensor]], Any] | str  # of a tinygrad.nn.optim.Optimizer; or a name
 OUTSIDE_SAMPLES = 512  # of a batch, from which the share of inputs outside the grid is taken
 
 
@@ -120,9 +120,9 @@ class Training:
     after `warmup` steps by a `schedule` (tinykan.optim). A step shrinks parameters by the rate
     times `weight_decay`, and gradients whose norm in all is above `clip` to that norm.
 
-    `optimizer` takes the parameters and returns an optimizer of tinygrad's, which replaces Adam:
-    `tinygrad.nn.optim.Muon` with `learning_rate`, or with options and a rate of its own
-    `lambda parameters: Muon(parameters, lr=0.02)` (tinykan.fitting.adapted).
+    `optimizer` is "muon" (tinykan.fitting.Muon), or takes the parameters and returns an optimizer
+    of tinygrad's: `tinygrad.nn.optim.SGD` with `learning_rate`, or with options and a rate of its
+    own `lambda parameters: SGD(parameters, lr=0.02)` (tinykan.fitting.adapted).
 
     L-BFGS has one sample, the last, at every iteration, and float64 where the device has it; it
     ends early if it finds no lower loss. `grid_updates` times (default: 0 under Adam, 5 under

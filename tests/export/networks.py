@@ -32,7 +32,7 @@ from tinykan.layers import Layer
 from tinykan.runs.presets import MODELS, ModelOptions, build
 from tinykan.tasks.standardization import Units
 from tinykan.tensors import learnable, like
-from tinykan.variants import NeRF, Raw, Scaled
+from tinykan.variants import Functions, NeRF, NodeLayer, Raw, Scaled
 
 
 def moved(intervals: int, order: int, seed: int, rows: int = 2) -> BSpline:
@@ -94,8 +94,9 @@ def trained(model: Network, seed: int = 0) -> Network:
 
 
 def preset(name: str) -> Network:
-    # Where layers are normalized, errors of float32 grow from layer to layer.
-    one_hidden = {"rbf": 985, "wavelet": 1023}
+    # Where layers are normalized, or frequencies rise with their arguments, errors of float32 grow
+    # from layer to layer.
+    one_hidden = {"rbf": 985, "wavelet": 1023, "finer": 601}
     parameters, depth = (one_hidden[name], 1) if name in one_hidden else (600, 2)
     options = ModelOptions(model=name, parameters=parameters, depth=depth)
     encodings = {"octaves": Sines(2, 4), "none": None}
@@ -143,6 +144,15 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "masked, dense": lambda: masked(Fourier(2)),
     "no edges": lambda: layers(kan_layer(2, 3, mask=np.zeros((2, 3))), kan_layer(3, 2)),
     "edge tanh": lambda: layers(edge_tanh(2, 3, 3), edge_tanh(3, 1, 2, bias=False)),
+    "nodes of rank 2": lambda: layers(
+        NodeLayer(2, 3, BSpline(6, 3), rank=2, start="sine"),
+        NodeLayer(3, 2, Fourier(2), shared=True, rank=2, start="sine", bias=False),
+    ),
+    "copies on nodes": lambda: layers(
+        NodeLayer(2, 3, Functions("sine"), copies=2, omega=3.0),
+        NodeLayer(3, 1, Functions("gauss1"), copies=3, shared=True, omega=2.0),
+    ),
+    "functions": lambda: KAN([2, 3, 1], Functions("sine2 gauss1 tanh"), base=None),
     "symbolic": symbolic,
     "units": standardized,
     "three channels": lambda: Siren([2, 8, 8, 3]),

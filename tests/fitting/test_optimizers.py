@@ -183,7 +183,8 @@ def test_half_the_rate_starts_the_optimizer_again(capsys):
     ("options", "message"),
     [
         ({"optimizer": lambda parameters: None}, "an Optimizer is needed"),
-        ({"optimizer": "muon"}, "optimizer 'muon' gives 'muon'"),
+        ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; choose from adam, muon"),
+        ({"optimizer": 3}, "optimizer 3 gives 3"),
         ({"optimizer": lambda p: optim.SGD([Tensor.ones(2)])}, "made with the parameters"),
         ({"optimizer": optim.AdamW, "weight_decay": 0.1}, r"weight decay 0.1 is Adam's: give it"),
         ({"optimizer": optim.AdamW, "clip": -1.0}, "clip -1.0 above 0"),

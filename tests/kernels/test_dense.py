@@ -65,6 +65,21 @@ FUNCTIONS = {
     "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0),
     "silu": (lambda x: x * expit(x), lambda x: expit(x) * (1 + x * expit(-x))),
     "sine": (np.sin, np.cos),
+    # Of families, members of small numbers, whose angles do not grow from layer to layer.
+    "sine0.5": (lambda x: np.sin(x / 2), lambda x: np.cos(x / 2) / 2),
+    "finer0.3": (  # whose slope takes |x| + 1 for a constant
+        lambda x: np.sin(0.3 * (abs(x) + 1) * x),
+        lambda x: 0.3 * (abs(x) + 1) * np.cos(0.3 * (abs(x) + 1) * x),
+    ),
+    "gauss1": (lambda x: np.exp(-(x**2) / 2), lambda x: -x * np.exp(-(x**2) / 2)),
+    "wire1": (
+        lambda x: np.cos(x) * np.exp(-(x**2) / 4),
+        lambda x: -(np.sin(x) + x / 2 * np.cos(x)) * np.exp(-(x**2) / 4),
+    ),
+    "hsine0.1": (
+        lambda x: np.sin(0.1 * np.sinh(2 * x)),
+        lambda x: 0.2 * np.cosh(2 * x) * np.cos(0.1 * np.sinh(2 * x)),
+    ),
 }
 
 

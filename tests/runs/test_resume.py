@@ -70,6 +70,20 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
+def test_a_run_of_muon_goes_on_with_the_same_bits(tmp_path):
+    options = ("--optimizer", "muon", "--quiet")
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert finish(start(whole, *options)).returncode == 0
+    process = start(folder, *options)
+    wait_for_checkpoint(process, folder)
+    process.send_signal(signal.SIGINT)
+    stopped = finish(process)
+    assert stopped.returncode == 128 + signal.SIGINT, stopped.stderr
+    again = finish(start(folder, *options, "--resume"))
+    assert again.returncode == 0, again.stderr
+    assert_same(folder, whole)
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )

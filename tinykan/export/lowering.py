@@ -20,7 +20,7 @@ from tinykan.interpret.symbolic import SymbolicLayer, symbolic_edges
 from tinykan.layers import KANLayer, Layer
 from tinykan.networks import Encoding, Network
 from tinykan.tasks.standardization import Units
-from tinykan.variants import EdgeTanh, Gaussian, NeRF, Raw, Scaled, Sines
+from tinykan.variants import EdgeTanh, Gaussian, NeRF, NodeLayer, Raw, Scaled, Sines
 
 Term = Combination | Splines | Edges
 
@@ -41,7 +41,7 @@ def lowered(model: Network) -> Program:
                 raise UserError(f"norm {model.norm!r} cannot be exported, only 'layer'")
             if model.norm == "layer" and width > 1:
                 stages.append(Normalize(width, 1e-5))
-        stages.append(_layer(layer))
+        stages += _nodes(layer) if isinstance(layer, NodeLayer) else [_layer(layer)]
     _check_finite(stages)
     return Program(model.in_features, tuple(stages), _text(model))
 
@@ -150,6 +150,23 @@ def _edge_tanh(layer: EdgeTanh) -> Edges:
     values = np.concatenate([_array(layer.weight)[:, None], _array(layer.coefficients)], axis=1)
     rows = values.transpose(0, 2, 1).reshape(len(sources), -1)
     return Edges(parameter(0) * inner.tanh(), sources, targets, rows)
+
+
+def _nodes(layer: NodeLayer) -> list[Sum]:
+    """The nodes' functions multiplied out, as those of a KANLayer; copies with scales and shifts of
+    their own are a stage before it, with one feature for each function."""
+    coefficients, weight = _array(layer.coefficients), _array(layer.weight)
+    bias = np.zeros(layer.out_features) if layer.bias is None else _array(layer.bias)
+    product = np.einsum("inr,iro->ino", np.broadcast_to(
+        coefficients, (layer.in_features, *coefficients.shape[1:])), weight)  # fmt: skip
+    if layer.scales is None or layer.shifts is None:
+        return [Sum((_on_basis(layer.basis, product),), bias)]
+    size = (layer.in_features, layer.copies)
+    pairs = [np.broadcast_to(_array(t)[..., 0], size).ravel() for t in (layer.scales, layer.shifts)]
+    sources, order = np.repeat(np.arange(size[0]), size[1]), np.arange(size[0] * size[1])
+    inner = parameter(0) * X + parameter(1)
+    moved = _features([(inner, sources, order, np.stack(pairs, axis=1))])
+    return [moved, Sum((_on_basis(layer.basis, product.reshape(-1, 1, layer.out_features)),), bias)]
 
 
 def _symbolic(layer: SymbolicLayer) -> list[Edges]:

@@ -1,5 +1,5 @@
 """Refinement of trained networks: grid updates and grid extension by least squares, full-batch
-L-BFGS with a Gauss-Newton preconditioner, and sparsity penalties; tinygrad's optimizers.
+L-BFGS with a Gauss-Newton preconditioner, and sparsity penalties; Muon, tinygrad's optimizers.
 
 Moving and refining grids calls SciPy, of the `lbfgs` extra, when it refits splines.
 `tinykan.fitting.lbfgs` needs it when it is imported, and is not imported here.
@@ -7,11 +7,13 @@ Moving and refining grids calls SciPy, of the `lbfgs` extra, when it refits spli
 
 from tinykan.fitting.grids import refine, update_grid
 from tinykan.fitting.moving_grids import GridMover, grid_moves, own_knots
+from tinykan.fitting.muon import Muon
 from tinykan.fitting.optimizers import adapted
 from tinykan.fitting.penalties import Regularization
 
 # fmt: off
 __all__ = [
-    "GridMover", "Regularization", "adapted", "grid_moves", "own_knots", "refine", "update_grid",
+    "GridMover", "Muon", "Regularization", "adapted", "grid_moves", "own_knots", "refine",
+    "update_grid",
 ]
 # fmt: on

@@ -10,7 +10,8 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.optim import Optimizer, OptimizerGroup
 from tinygrad.nn.state import get_state_dict
 
-from tinykan.errors import UserError
+from tinykan.errors import UserError, lookup
+from tinykan.fitting.muon import Muon
 from tinykan.kernels.tinygrad_versions import optimizers_enabled
 from tinykan.optim import Adam
 from tinykan.tensors import overwrite
@@ -18,11 +19,15 @@ from tinykan.tensors import overwrite
 FIRST, SECOND = ("m", "b"), ("v",)  # tinygrad's names for moments of gradients, one per parameter
 
 
+OPTIMIZERS: dict[str, Callable[..., Adam]] = {"adam": Adam, "muon": Muon}
+
+
 def adapted(
-    make: Callable[[list[Tensor]], Any], peak: float, learning_rate: float | None = None
+    make: Callable[[list[Tensor]], Any] | str, peak: float, learning_rate: float | None = None
 ) -> Callable[..., Adam]:
-    """What `Training` makes its optimizer with: the optimizer that `make(parameters)` returns, one
-    of tinygrad.nn.optim or a subclass of its Optimizer, behind the interface of tinykan's Adam.
+    """What `Training` makes its optimizer with: one of OPTIMIZERS by its name, or the optimizer
+    that `make(parameters)` returns, one of tinygrad.nn.optim or a subclass of its Optimizer, behind
+    the interface of tinykan's Adam.
 
     `make` is such a class, or a function, which may also leave parameters out or divide them among
     optimizers in an OptimizerGroup. The rate of a step is a share of `learning_rate` or, without
@@ -30,6 +35,9 @@ def adapted(
     `peak`. Gradients are clipped as for Adam; weight decay is an argument of the optimizer's own.
     Raises UserError for what is no optimizer, other tensors than the parameters, and `decay`.
     """
+
+    if isinstance(make, str):
+        return lookup("optimizer", make, OPTIMIZERS)
 
     def construct(
         parameters: list[Tensor], rates: np.ndarray, decay: float = 0.0, clip: float | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinykan.errors import UserError, lookup, need
+from tinykan.errors import Families, UserError, lookup, need
 from tinykan.interpret.library import LIBRARY
 from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.rounding import rounded, variable_names
@@ -22,13 +22,19 @@ else:
     sympy = need("sympy", extra="interpret", purpose="writing formulas")
 
 # The activations of nodes, as functions of x.
-ACTIVATION_FORMULAS = {
+ACTIVATION_FORMULAS = Families({
     "identity": "x",
     "tanh": "tanh(x)",
     "relu": "Max(0, x)",
     "silu": "x / (1 + exp(-x))",
     "sine": "sin(x)",
-    "sine30": "sin(30*x)",
+})  # fmt: skip
+ACTIVATION_FORMULAS.of |= {
+    "sine": lambda omega: f"sin({omega:g}*x)",
+    "finer": lambda omega: f"sin({omega:g}*(Abs(x) + 1)*x)",
+    "gauss": lambda scale: f"exp(-({scale:g}*x)**2/2)",
+    "wire": lambda omega: f"cos({omega:g}*x)*exp(-({omega:g}*x/2)**2)",
+    "hsine": lambda omega: f"sin({omega:g}*sinh(2*x))",
 }
 
 

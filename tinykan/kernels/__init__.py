@@ -16,12 +16,13 @@ from tinygrad import Tensor
 
 from tinykan.activations import ACTIVATIONS, Activation
 from tinykan.basis import Basis, BSpline, DenseBasis
-from tinykan.kernels import dense, gpu, spline, spline_derivatives
+from tinykan.kernels import dense, gpu, node_spline, spline, spline_derivatives
 from tinykan.kernels.launch import is_computed, runs_on_threads, runs_on_work_groups
 from tinykan.kernels.spline_derivatives import Edge, Pairs
 
 __all__ = [
-    "activated", "edge_functions", "edge_weights", "layer_derivatives", "layer_output", "scaled",
+    "activated", "edge_functions", "edge_weights", "layer_derivatives", "layer_output",
+    "node_splines", "scaled",
 ]  # fmt: skip
 
 
@@ -73,6 +74,15 @@ def layer_derivatives(
         return None
     given = [coefficients] if base_weight is None else [coefficients, base_weight]
     return spline_derivatives.spline_layer(jet, Edge(basis, base, pairs), given, bias)
+
+
+def node_splines(x: Tensor, basis: Basis, coefficients: Tensor) -> Tensor | None:
+    """Splines on nodes: `[batch, in, rank]` for `x` `[batch, in]` and coefficients `[in or 1,
+    n_functions, rank]`, or None where no kernel supports them."""
+    if not isinstance(basis, BSpline) or basis.knots is not None or not runs_on_threads(x):
+        return None
+    found = node_spline.node_splines(x, basis, coefficients)
+    return found.reshape(*x.shape, coefficients.shape[2])
 
 
 def activated(x: Tensor, activation: Activation, kernels: str = "auto") -> Tensor:

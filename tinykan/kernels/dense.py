@@ -81,21 +81,21 @@ def _elementwise(x: Tensor, count: int, values: Callable, slopes: Callable) -> T
 
 
 def _evaluate(y: UOp, x: UOp, *, values: Callable) -> UOp:
-    row, i, loops = _elements(x)
+    row, i, loops = elements(x)
     found = enumerate(values(x[row, i].load()))
     stored = UOp.group(*(y[row, n * x.shape[1] + i].store(value) for n, value in found))
     return stored.end(*loops).sink(arg=KernelInfo(name="features", opts_to_apply=()))
 
 
 def _chain(dx: UOp, x: UOp, upstream: UOp, *, slopes: Callable) -> UOp:
-    row, i, loops = _elements(x)
+    row, i, loops = elements(x)
     found = enumerate(slopes(x[row, i].load()))
     terms = [slope * upstream[row, n * x.shape[1] + i] for n, slope in found]
     stored = dx[row, i].store(sum(terms[1:], terms[0]))
     return stored.end(*loops).sink(arg=KernelInfo(name="features_gradient", opts_to_apply=()))
 
 
-def _elements(x: UOp) -> tuple[UOp, UOp, tuple[UOp, ...]]:
+def elements(x: UOp) -> tuple[UOp, UOp, tuple[UOp, ...]]:
     """Row and column of each number, and the loops over them; each thread its rows."""
     rows, inputs = x.shape
     lanes = vector_length(inputs, FUNCTION_LANES)

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NoReturn, TypeVar
 
@@ -21,14 +21,15 @@ def option(
     default: Any,
     help: str,
     *,
-    choices: Iterable[str] | None = None,
+    choices: Collection[str] | None = None,
     minimum: float | None = None,
     positional: bool = False,
 ) -> Any:
-    """A dataclass field that `parse` turns into a flag; required if the default is MISSING."""
+    """A dataclass field that `parse` turns into a flag; required if the default is MISSING. The
+    `choices` may contain more than they list, as Families do."""
     metadata = {
         "help": help,
-        "choices": choices and list(choices),
+        "choices": choices,
         "minimum": minimum,
         "positional": positional,
     }
@@ -50,7 +51,7 @@ class Flag:
     kind: type
     help: str
     default: Any
-    choices: list[str] | None
+    choices: Collection[str] | None
     minimum: float | None
     positional: bool
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinykan.fitting.moving_grids import GRID_UPDATES
+from tinykan.fitting.optimizers import OPTIMIZERS
 from tinykan.optim import SCHEDULES
 from tinykan.runs.command_line import device_option, option
 from tinykan.runs.presets import MODELS, ModelOptions
@@ -28,8 +29,13 @@ class Options(ModelOptions):
 
     steps: int = option(1000, "training steps of Adam", minimum=0)
     batch: int = option(4096, "points in a step; all of them if there are fewer", minimum=1)
+    optimizer: str = option(
+        "adam",
+        "or muon: orthogonalized momentum for matrices, and Adam for vectors",
+        choices=OPTIMIZERS,
+    )
     lr: float | None = option(
-        None, "learning rate of Adam (default: what suits the model)", minimum=0
+        None, "learning rate (default: what suits the model under Adam)", minimum=0
     )
     schedule: str = option("cosine", "of the learning rate over the steps", choices=SCHEDULES)
     warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)

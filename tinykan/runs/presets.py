@@ -3,40 +3,26 @@ built from such options with a given number of parameters."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from tinykan.activations import ACTIVATIONS
 from tinykan.basis import BASES, Basis, Linear
 from tinykan.errors import UserError, lookup
-from tinykan.layers import KANLayer
+from tinykan.layers import KANLayer, Layer
 from tinykan.networks import NORMS, Encoding, Network
 from tinykan.runs.command_line import option
 from tinykan.runs.expressions import construct
+from tinykan.runs.models import MODELS, Model
 from tinykan.runs.widths import edge_widths
 from tinykan.tasks.benchmarks import BENCHMARKS, FORMER_NAMES, KINDS
 from tinykan.tasks.task import Task
-from tinykan.variants import EdgeTanh, Gaussian, NeRF, Polynomial, Raw, Scaled, Sines
-
-
-@dataclass(frozen=True)
-class Model:
-    """A kind of network that the scripts know by name."""
-
-    formula: str
-    learning_rate: float  # of Adam; a good start on images
-    encoding: str = "octaves"  # that suits it on images
-    basis: str = "Linear"
-    activation: str = "identity"
-    base: str | None = None
-    initializers: tuple[str | None, str | None] = (None, None)  # of the first layer, of the others
-    norm: str | None = None
-
+from tinykan.variants import EdgeTanh, Gaussian, NeRF, NodeLayer, Polynomial, Raw, Scaled, Sines
 
 ENCODINGS: dict[str, Callable[..., Encoding]] = {
     "none": Raw,
@@ -44,69 +30,6 @@ ENCODINGS: dict[str, Callable[..., Encoding]] = {
     "octaves": Sines,
     "nerf": NeRF,
     "gaussian": Gaussian,
-}
-MODELS = {
-    "tanh": Model("tanh(sum_i w x_i + b)", 5e-3, activation="tanh"),
-    "relu": Model(
-        "max(0, sum_i w x_i + b)", 2e-3, activation="relu", initializers=("uniform", "uniform")
-    ),
-    "siren": Model(
-        "sin(30 (sum_i w x_i + b))",
-        5e-4,
-        encoding="none",
-        activation="sine30",
-        initializers=("siren-first", "siren-hidden"),
-    ),
-    "quadratic": Model(
-        "tanh(sum_i (a x_i^2 + b x_i) + c)", 5e-3, basis="Polynomial(2)", activation="tanh"
-    ),
-    "cubic": Model(
-        "tanh(sum_i (a x_i^3 + b x_i^2 + c x_i) + d)",
-        5e-3,
-        basis="Polynomial(3)",
-        activation="tanh",
-    ),
-    "sine-quadratic": Model(
-        "sin(30 (sum_i (a x_i^2 + b x_i) + c)), the first layer's a = 0",
-        5e-4,
-        encoding="none",
-        basis="Linear, Polynomial(2)",
-        activation="sine30",
-        initializers=("siren-first", "siren-hidden"),
-    ),
-    "siren-kan": Model(
-        "sum_i (a sin(30 x_i) + b cos(30 x_i)) + c",
-        1e-3,
-        encoding="none",
-        basis=f"Linear, Fourier(1, period={2 * math.pi / 30:.6f})",
-        initializers=("siren-first", "siren-hidden"),
-    ),
-    # Without PyKAN's spline weight, which scales coefficients that are free already.
-    "spline": Model(
-        "sum_i (spline(x_i) + w silu(x_i)) + b", 1e-2, basis="BSpline(5, 3)", base="silu"
-    ),
-    "rbf": Model(
-        "sum_i (sum_n a_n gauss(x_i - c_n) + w silu(x_i)) + b, normalized",
-        5e-3,
-        basis="RBF(8)",
-        base="silu",
-        norm="layer",
-    ),
-    "chebyshev": Model("sum_i sum_n a_n T_n(tanh(x_i)) + b", 5e-3, basis="Chebyshev(4)"),
-    "fourier": Model(
-        "sum_i sum_n (a_n sin(pi n x_i) + b_n cos(pi n x_i)) + c",
-        5e-3,
-        encoding="none",
-        basis="Fourier(4)",
-    ),
-    "wavelet": Model(
-        "sum_i (sum_n a_n psi_n(x_i) + w silu(x_i)) + b, normalized",
-        5e-3,
-        basis="Wavelet(3)",
-        base="silu",
-        norm="layer",
-    ),
-    "edge-tanh": Model("sum_i w tanh(a x_i^2 + b x_i) + c", 5e-3, basis="Polynomial(2)"),
 }
 
 
@@ -120,7 +43,8 @@ class ModelOptions:
     basis: str | None = option(
         None,
         "of the layers, as in 'BSpline(8, order=3)'; first and others, or first, hidden and last, "
-        "separated by commas (default: the model's)",
+        "separated by commas, or in order, with ... after the one of all further layers (default: "
+        "the model's)",
     )
     base: str | None = option(
         None,
@@ -130,7 +54,18 @@ class ModelOptions:
     spline_weight: bool = option(False, "scale every edge's splines, as PyKAN does")
     no_bias: bool = option(False, "leave out the biases")
     activation: str | None = option(
-        None, "function on the nodes (default: the model's)", choices=ACTIVATIONS
+        None,
+        "function on the nodes; for sine30 and its like any number will do (default: the model's)",
+        choices=ACTIVATIONS,
+    )
+    omega: float | None = option(
+        None, "frequency or scale of the model's activations (default: its own)", minimum=1e-3
+    )
+    first_bias: float | None = option(
+        None, "largest bias of finer's first layer, its k (default: 1)", minimum=1e-3
+    )
+    rank: int | None = option(
+        None, "functions on every node of staf, shared-spline and node-... (default: 1)", minimum=1
     )
     norm: str | None = option(
         None,
@@ -192,39 +127,70 @@ def build(
 ) -> Network:
     """The network that `options` describe, for `in_features` numbers, encoded if there is an
     `encoding`, with its number of parameters met within 2 %."""
-    model = lookup("model", options.model, MODELS)
+    model = lookup("model", options.model, MODELS).written(options.omega, options.first_bias)
     bases = layer_bases(options.basis or model.basis, options.depth)
     inputs = encoding.out_features if encoding else in_features
     rng, bias = np.random.default_rng(seed), not options.no_bias
     if options.model == "edge-tanh":
         return _edge_tanh(options, bases, inputs, out_features, encoding, seed)
-    base = _chosen(options.base, model.base)
-    # A dense layer is linear on its edges: a base function and a factor beside it say nothing new.
-    extras = [
-        {"base": None, "spline_weight": False}
-        if isinstance(basis, Linear)
-        else {"base": base, "spline_weight": options.spline_weight}
-        for basis in bases
+    if options.rank is not None and model.nodes is None:
+        having = ", ".join(name for name, found in MODELS.items() if found.nodes is not None)
+        raise UserError(f"--rank {options.rank} is for the models {having}")
+    names = [model.initializers[0]] + [model.initializers[1]] * options.depth
+    parts = [
+        _part(basis, model, options, {"bias": bias, "initializer": name, "rng": rng})
+        for basis, name in zip(bases, names, strict=True)
     ]
-    per_edge = [
-        basis.n_functions + (extra["base"] is not None) + bool(extra["spline_weight"])
-        for basis, extra in zip(bases, extras, strict=True)
-    ]
-    widths = edge_widths(options.parameters, per_edge, inputs, out_features, bias=bias)
-    first, others = model.initializers
-    layers = [
-        KANLayer(i, o, basis, **extra, bias=bias, initializer=initializer, rng=rng)
-        for (i, o), basis, extra, initializer in zip(
-            pairwise(widths), bases, extras, [first] + [others] * options.depth, strict=True
-        )
-    ]
+    widths = edge_widths(
+        options.parameters - sum(part.shared for part in parts),
+        [part.per_edge for part in parts],
+        inputs,
+        out_features,
+        bias=bias,
+        per_input=[part.per_input for part in parts],
+    )
+    layers = [part.make(i, o) for (i, o), part in zip(pairwise(widths), parts, strict=True)]
     activation, norm = options.activation or model.activation, _chosen(options.norm, model.norm)
     return Network(layers, activation, encoding, norm)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A layer to be: its number of parameters for each edge and each input, and those that all
+    share, without biases; and what makes it of its numbers of inputs and outputs."""
+
+    per_edge: int
+    make: Callable[[int, int], Layer]
+    per_input: int = 0
+    shared: int = 0
+
+
+def _part(basis: Basis, model: Model, options: ModelOptions, common: dict[str, Any]) -> Part:
+    if isinstance(basis, Linear):
+        # Linear on its edges: a base function and a factor beside it say nothing new.
+        plain = {"base": None, "spline_weight": False, **common}
+        return Part(1, lambda i, o: KANLayer(i, o, basis, **plain))
+    copies = (model.nodes or {}).get("copies", 0)
+    if model.nodes is not None and (copies or basis.n_functions > 1):
+        nodes, rank = {**model.nodes, **common}, options.rank or 1
+        own = (copies or basis.n_functions) * rank + 2 * copies
+        sizes = {"shared" if nodes.get("shared") else "per_input": own}
+        return Part(rank, lambda i, o: NodeLayer(i, o, basis, rank=rank, **nodes), **sizes)
+    base, factor = _chosen(options.base, model.base), options.spline_weight
+    count = basis.n_functions + (base is not None) + factor
+    return Part(
+        count, lambda i, o: KANLayer(i, o, basis, base=base, spline_weight=factor, **common)
+    )
+
+
 def layer_bases(text: str, depth: int) -> Sequence[Basis]:
     """One basis for each of `depth` hidden layers and the last, from the text of an option."""
-    named = construct("basis", text, BASES)
+    listed = text.rstrip().removesuffix("...")
+    named = construct("basis", listed.rstrip(" ,"), BASES)
+    if listed != text.rstrip():
+        if len(named) > depth + 1:
+            raise UserError(f"basis {text!r} names {len(named)} bases for {depth + 1} layers")
+        return named + [named[-1]] * (depth + 1 - len(named))
     match named:
         case [every]:
             return [every] * (depth + 1)

@@ -33,7 +33,7 @@ def network_options(model: Network) -> dict[str, Any]:
     bases = [getattr(layer, "basis", None) for layer in model.layers]
     base = {name for layer in model.layers if (name := getattr(layer, "base", None))}
     return {
-        "basis": ", ".join(map(repr, _thinned(bases))),
+        "basis": ", ".join("..." if b is ... else repr(b) for b in _thinned(bases)),
         "base": ", ".join(sorted(base)) or "none",
         "activation": model.activation,
         "norm": model.norm or "none",
@@ -58,13 +58,17 @@ def encoding_text(encoding: Encoding | None) -> str:
 
 def _thinned(bases: Sequence[Any]) -> Sequence[Any]:
     """One basis for all layers, or the first and the others', or the first, the hidden and the
-    last."""
+    last; or all until they no longer change, and `...`."""
     first, *others = bases
     if all(basis == first for basis in others):
         return [first]
     if all(basis == others[0] for basis in others):
         return [first, others[0]]
-    return [first, others[0], others[-1]]
+    if all(basis == others[0] for basis in others[:-1]):
+        return [first, others[0], others[-1]]
+    while len(bases) > 1 and bases[-1] == bases[-2]:
+        bases = bases[:-1]
+    return [*bases, ...]
 
 
 def comparable(config: Any, options: Options, task: Task) -> dict[str, Any]:

@@ -32,22 +32,27 @@ def widths_for(
 
 
 def edge_widths(
-    parameters: int, per_edge: Sequence[int], inputs: int, outputs: int, *, bias: bool = True
-) -> list[int]:
-    """`widths_for` layers with `per_edge` parameters on each edge, layer by layer."""
+    parameters: int, per_edge: Sequence[int], inputs: int, outputs: int, *, bias: bool = True,
+    per_input: Sequence[int] | None = None,
+) -> list[int]:  # fmt: skip
+    """`widths_for` layers with `per_edge` parameters on each edge, layer by layer, and `per_input`
+    for each of a layer's inputs."""
     depth = len(per_edge) - 1
+    per_input = [0] * len(per_edge) if per_input is None else per_input
     if parameters < 1 or depth < 1:
         raise UserError(
             f"{parameters} parameters in {depth} hidden layers: both must be at least 1"
         )
 
     def count(widths: list[int]) -> int:
-        return sum(o * (i * e + bias) for (i, o), e in zip(pairwise(widths), per_edge, strict=True))
+        layers = zip(pairwise(widths), per_edge, per_input, strict=True)
+        return sum(o * (i * e + bias) + i * own for (i, o), e, own in layers)
 
     def filled(width: int) -> list[int]:
         start = [inputs, *[width] * (depth - 1)]
         before, after = per_edge[depth - 1], per_edge[depth]
-        unit = start[-1] * before + bias + after * outputs  # what one more node costs
+        # What one more node costs.
+        unit = start[-1] * before + bias + after * outputs + per_input[depth]
         rest = parameters - count([*start, 0, outputs])
         return [*start, max(1, round(rest / unit)), outputs]
 

@@ -90,7 +90,7 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
         _forget_failure(folder)
     chosen = {k: v for k, v in cell.config.items() if k != "task" and v is not None}
     options = checked(Options, {**chosen, "quiet": True, "resume": folder.exists()})
-    task = study.task
+    task = study.task.part(options.seed)
     model = network_for(task, options, options.seed)
     out = Run(folder, options, task, model)
     if out.finished:

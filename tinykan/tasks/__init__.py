@@ -8,6 +8,7 @@ from tinykan.tasks.classes import Confusion, confusion
 from tinykan.tasks.equation import Equation, Unknown
 from tinykan.tasks.equations import EquationTask
 from tinykan.tasks.fit import Validation, fit
+from tinykan.tasks.image_folders import FourierFeaturesTask, PixelsBetweenTask
 from tinykan.tasks.images import ImageError, load_image, pixel_sampler, render, save_image
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.ready_equations import EQUATIONS
@@ -21,9 +22,9 @@ from tinykan.tasks.task import FunctionTask, ImageTask, Task
 # fmt: off
 __all__ = [
     "BENCHMARKS", "EQUATIONS", "TARGET_FUNCTIONS", "Confusion", "DataTable", "Equation",
-    "EquationTask", "FunctionTask", "ImageError", "ImageTask", "Predictor", "SlicesTask",
-    "Standardized", "TargetFunction", "Task", "Unknown", "Validation", "batches", "confusion",
-    "fit", "half_moons", "load_image", "pixel_sampler", "read_table", "render", "save_image",
-    "split", "streamed",
+    "EquationTask", "FourierFeaturesTask", "FunctionTask", "ImageError", "ImageTask",
+    "PixelsBetweenTask", "Predictor", "SlicesTask", "Standardized", "TargetFunction", "Task",
+    "Unknown", "Validation", "batches", "confusion", "fit", "half_moons", "load_image",
+    "pixel_sampler", "read_table", "render", "save_image", "split", "streamed",
 ]
 # fmt: on

@@ -5,12 +5,16 @@ slices                eight slices of camera.png, 64 x 64, with one network: the
 image-256             camera.png at 256 x 256; scored by PSNR, SSIM and seconds to 30 dB
 image-256-held-out    trained on every second pixel in x and y, scored on the others
 image-128             camera.png at 128 x 128
+
+FourierFeaturesTask('FOLDER') is the image regression of "Fourier features let networks learn high
+frequency functions in low dimensional domains", for a folder with its images, or others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinykan.tasks.image_folders import FourierFeaturesTask, PixelsBetweenTask
 from tinykan.tasks.slices import SlicesTask
 from tinykan.tasks.task import FunctionTask, ImageTask, Task
 
@@ -27,4 +31,10 @@ FORMER_NAMES = {
     "P2-held-out": "image-256-held-out",
     "P2-small": "image-128",
 }
-KINDS = {"ImageTask": ImageTask, "SlicesTask": SlicesTask, "FunctionTask": FunctionTask}
+KINDS: dict[str, Callable[..., Task]] = {
+    "ImageTask": ImageTask,
+    "SlicesTask": SlicesTask,
+    "FunctionTask": FunctionTask,
+    "PixelsBetweenTask": PixelsBetweenTask,
+    "FourierFeaturesTask": FourierFeaturesTask,
+}

@@ -6,13 +6,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tinygrad import Tensor
 
-from tinykan.activations import ACTIVATIONS, cosine, sigmoid, sine, tanh
+from tinykan.activations import (
+    ACTIVATIONS,
+    bounded,
+    cosine,
+    decaying,
+    exponential,
+    sigmoid,
+    sine,
+    tanh,
+)
 from tinykan.basis import Basis, BSpline, Linear
-from tinykan.errors import UserError
+from tinykan.errors import Families, UserError
 from tinykan.taylor.splines import spline_derivative
 from tinykan.tensors import with_derivative
 
@@ -39,7 +49,8 @@ def activation(name: str, order: int) -> Smooth:
     if name in KINKED and order > 1:
         raise UserError(f"{name} has no second derivative: choose a smooth function, as silu")
     if name in WRITTEN_OUT:
-        return Smooth(lambda order, x: WRITTEN_OUT[name](x)[order], in_kernels=True)
+        written_out = WRITTEN_OUT[name]
+        return Smooth(lambda order, x: written_out(x)[order], in_kernels=True)
     known = ACTIVATIONS[name]
     return Smooth(_differentiated(known.value, known.derivative))
 
@@ -52,6 +63,9 @@ def basis_functions(basis: Basis, order: int) -> Smooth:
         return Smooth(lambda order, x: spline_derivative(basis, x, order))
     if isinstance(basis, Linear):
         return Smooth(lambda order, x: WRITTEN_OUT["identity"](x.unsqueeze(-1))[order])
+    if names := getattr(basis, "activations", None):
+        parts = [activation(name, order) for name in names]
+        return Smooth(lambda order, x: Tensor.stack(*(p.at(order, x) for p in parts), dim=-1))
     return Smooth(_differentiated(basis.evaluate, basis.derivative))
 
 
@@ -123,15 +137,52 @@ def _gelu(x: Any) -> Derivatives:
     return _product(_powers(x, [0.0, 1.0]), _composed(_sigmoid(inner[0]), inner))
 
 
-def _sine30(x: Any) -> Derivatives:
-    return [30.0**n * d for n, d in enumerate(_sine(30.0 * x))]
+def _sine_of(angle: Derivatives) -> Derivatives:
+    return _composed(_sine(angle[0]), angle)
 
 
-WRITTEN_OUT: dict[str, Callable[[Any], Derivatives]] = {
+def _scaled_sine(omega: float, x: Any) -> Derivatives:
+    return [omega**n * d for n, d in enumerate(_sine(omega * x))]
+
+
+def _finer(omega: float, x: Any) -> Derivatives:
+    """Of the function, in which |x| + 1 is no constant, as it is for the gradient in training. The
+    second derivative jumps at 0, where it is 0."""
+    distance, sign = x.maximum(-x), (x > 0).cast(x.dtype) - (x < 0).cast(x.dtype)
+    zero = x.const_like(0.0)
+    angle = [(distance + 1) * x, 2 * distance + 1, 2 * sign, zero]
+    return _sine_of([omega * d for d in angle])
+
+
+def _gauss(scale: float, x: Any) -> Derivatives:
+    """Hermite's polynomials of u = scale x, times exp(-u^2 / 2)."""
+    u = scale * bounded(x, 400 / scale)
+    e, square = decaying(-0.5 * (u * u)), u * u
+    factors = [x.const_like(1.0), -u, square - 1, u * (3 - square)]
+    return [scale**n * (f * e) for n, f in enumerate(factors)]
+
+
+def _wire(omega: float, x: Any) -> Derivatives:
+    scale = omega / math.sqrt(2)
+    s, c = _sine(omega * bounded(x, 400 / scale))[:2]
+    wave = [omega**n * d for n, d in enumerate([c, -s, -c, s])]
+    return _product(wave, _gauss(scale, x))
+
+
+def _hsine(omega: float, x: Any) -> Derivatives:
+    rising, falling = (exponential(bounded(sign * 2 * x, 24.0)) for sign in (1, -1))
+    odd, even = 0.5 * omega * (rising - falling), 0.5 * omega * (rising + falling)
+    return _sine_of([odd, 2 * even, 4 * odd, 8 * even])
+
+
+WRITTEN_OUT = Families({
     "identity": lambda x: [x, x.const_like(1.0), x.const_like(0.0), x.const_like(0.0)],
     "tanh": _tanh,
     "silu": lambda x: _product(_powers(x, [0.0, 1.0]), _sigmoid(x)),
     "sine": _sine,
     "gelu": _gelu,
-    "sine30": _sine30,
-}
+})  # fmt: skip
+FAMILIES: dict[str, Callable[[float, Any], Derivatives]] = {
+    "sine": _scaled_sine, "finer": _finer, "gauss": _gauss, "wire": _wire, "hsine": _hsine,
+}  # fmt: skip
+WRITTEN_OUT.of |= {name: partial(partial, function) for name, function in FAMILIES.items()}

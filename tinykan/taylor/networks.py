@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from tinygrad import Tensor
@@ -102,6 +103,8 @@ def through(model: Network, jet: Jet) -> Jet:
 
 def layer_jet(layer: Layer, jet: Jet) -> Jet:
     if not isinstance(layer, KANLayer):
+        if isinstance(dense := getattr(layer, "dense", None), KANLayer):
+            return layer_jet(dense, _nodes_jet(layer, jet))
         if layer.on_basis is None:
             return pushforward(layer, jet)
         bias = 0.0 if layer.bias is None else layer.bias
@@ -120,6 +123,16 @@ def layer_jet(layer: Layer, jet: Jet) -> Jet:
         stacked = stacked.cat(elementwise(jet, base).stacked().unsqueeze(-1), dim=-1)
     flat = jet.like(stacked.flatten(-2).contiguous())
     return linear(flat, edge_weights(*parts).flatten(0, 1).contiguous(), layer.bias)
+
+
+def _nodes_jet(layer: Any, jet: Jet) -> Jet:
+    """What the functions of the nodes before a dense layer make of values and derivatives."""
+    shape = jet.value.shape
+    inner = jet.like(layer.arguments(jet.stacked(), affine=False))
+    inner = replace(inner, value=layer.arguments(jet.value))
+    functions = elementwise(inner, basis_functions(layer.basis, jet.order)).stacked()
+    functions = functions.reshape(functions.shape[0], *shape, -1)
+    return jet.like(layer.combined(functions).flatten(-2).contiguous())
 
 
 def _directions(given: np.ndarray | Sequence[Sequence[float]] | None, inputs: int) -> np.ndarray:

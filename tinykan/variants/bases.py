@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from tinygrad import Tensor
 
-from tinykan.activations import bounded, cosine, decaying, sine, tanh
-from tinykan.basis import DenseBasis, Number, power
+from tinykan.activations import Number, bounded, cosine, decaying, sine, tanh
+from tinykan.basis import DenseBasis, power
 from tinykan.errors import UserError, check_domain, check_integer, lookup
 from tinykan.initializers import INITIALIZERS
 
