@@ -16,6 +16,7 @@ class Functions(DenseBasis):
     edge, as in `Functions("sine10 sine20 sine30")`. With one name it is a node's activation, which
     may thus differ from layer to layer. 1 to 64 names.
 
+    >>> from tinygrad import Tensor
     >>> Functions("sine10 sine20")(Tensor([[0.1, 0.2]])).shape
     (1, 2, 2)
     """
