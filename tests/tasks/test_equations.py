@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,6 +231,21 @@ def test_hard_constraints_without_an_ansatz_are_one_line():
         ((0.0, 2.0),), ((0, -1),), (20,),
     )  # fmt: skip
     with pytest.raises(UserError, match=r"^decay: hard constraints need an ansatz$"):
+        EquationTask(decay, hard_constraints=True)
+
+
+@pytest.mark.parametrize(
+    "ansatz",
+    [
+        lambda x: (np.float64(2) * x[0], x[0]),  # NumPy makes an array of it
+        lambda x: (1.0, x[0]),
+        lambda x: (x[0].unsqueeze(-1), x[0]),
+        lambda x: (x[0], x[0], x[0]),
+    ],
+)
+def test_an_ansatz_of_another_form_is_one_line(ansatz):
+    decay = replace(EQUATIONS["heat"], name="decay", ansatz=ansatz)
+    with pytest.raises(UserError, match=r"^decay: an ansatz gives an offset and a factor, .*$"):
         EquationTask(decay, hard_constraints=True)
 
 

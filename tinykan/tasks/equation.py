@@ -99,10 +99,16 @@ class Equation:
         ]
 
     def offset_and_factor(self, unit: Tensor) -> Tensor:
-        """Those of the ansatz `[n, 2]` at points in [-1, 1]. Raises UserError if there is none."""
+        """Those of the ansatz `[n, 2]` at points in [-1, 1]. Raises UserError if there is none, and
+        if it gives anything but two tensors `[n]`."""
         if self.ansatz is None:
             raise UserError(f"{self.name}: hard constraints need an ansatz")
-        return Tensor.stack(*self.ansatz(self.variables(unit)), dim=-1)
+        found = tuple(self.ansatz(self.variables(unit)))
+        if [getattr(part, "shape", None) for part in found] != [(len(unit),)] * 2 or any(
+            not isinstance(part, Tensor) for part in found
+        ):
+            raise UserError(f"{self.name}: an ansatz gives an offset and a factor, Tensors of [n]")
+        return Tensor.stack(*found, dim=-1)
 
     def residuals(self, model: Network, unit: Tensor, hard_constraints: bool = False) -> Tensor:
         """The residual `[n]` of a network at points `[n, variables]` in [-1, 1], which it takes."""
