@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinykan.tasks.formulas import FormulaTask
 from tinykan.tasks.slices import SlicesTask
 from tinykan.tasks.task import FunctionTask, ImageTask, Task
 
@@ -27,4 +28,9 @@ FORMER_NAMES = {
     "P2-held-out": "image-256-held-out",
     "P2-small": "image-128",
 }
-KINDS = {"ImageTask": ImageTask, "SlicesTask": SlicesTask, "FunctionTask": FunctionTask}
+KINDS = {
+    "ImageTask": ImageTask,
+    "SlicesTask": SlicesTask,
+    "FunctionTask": FunctionTask,
+    "FormulaTask": FormulaTask,
+}
