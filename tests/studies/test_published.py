@@ -83,7 +83,8 @@ def test_the_report_has_them_beside_published_numbers(worked):
     found = read_results(worked[1] / "refined")
     report = build_report(found)
     assert report.published.columns == [
-        "arm", "condition", "intervals", "parameters", "seeds", "rmse", "published", "ratio",
+        "arm", "condition", "intervals", "parameters", "seeds", "rmse", "median", "published",
+        "median / published",
     ]  # fmt: skip
     rows = {(row[0], row[2]): row for row in report.published.rows}
     assert list(rows) == [("spline", "3"), ("spline", "5"), ("spline", "9"), ("tanh", "–")]
@@ -96,10 +97,20 @@ def test_the_report_has_them_beside_published_numbers(worked):
             "28" if arm == "spline" else "13",
             "2",
             f"{mean:.2e} ± {spread:.0e}",
+            f"{mean:.2e}",  # of two
             f"{known:.2e}",
             f"{mean / known:.2g} ×",
         ]
     assert rows["spline", "5"][-2:] == ["–", "–"]
+    # Of three seeds, the median is that of the middle one, whatever the others are.
+    spline = [cell for cell in found.cells if cell.arm == "spline"]
+    far = replace(spline[0], grids=[{**grid, "rmse": 9.0} for grid in spline[0].grids])
+    low = min(cell.grids[2]["rmse"] for cell in spline)
+    three = build_report(replace(found, cells=[*spline, far]))
+    middle = max(cell.grids[2]["rmse"] for cell in spline)
+    assert low < middle and three.published.rows[2][-3:] == [
+        f"{middle:.2e}", "2.00e-03", f"{middle / 2e-3:.2g} ×"
+    ]  # fmt: skip
     for text in (report.markdown(), report.html()):
         assert "Published numbers" in text and "A paper, table 2" in text
         assert "16 to 28" in text  # of parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from tinykan.studies.rendering import Table
@@ -27,16 +28,17 @@ def published_table(study: StudyResults) -> Table | None:
                 row = [group.arm, str(condition) if len(study.scored) > 1 else ""]
                 row += [NONE if intervals is None else str(intervals)]
                 row += [f"{on_grid[0]['parameters']:,}", str(len(found)), scientific(found)]
+                row += [f"{median(found):.2e}" if found else NONE]
                 row += [NONE, NONE] if known is None else [f"{known:.2e}", _ratio(found, known)]
                 rows.append(row)
     if not rows:
         return None
     columns = ["arm", "condition", "intervals", "parameters", "seeds", score]
-    columns += ["published", "ratio"]
+    columns += ["median", "published", "median / published"]
     unused = {at for at in range(1, len(columns)) if {row[at] for row in rows} <= {"", NONE}}
     kept = [at for at in range(len(columns)) if at not in unused]
     return Table(
-        f"{score} of the networks{' on each grid' if 2 in kept else ''}: mean over the seeds",
+        f"{score}{' on each grid' if 2 in kept else ''}, mean and median over the seeds",
         [columns[at] for at in kept],
         [[row[at] for at in kept] for row in rows],
         frozenset({"condition"}),
@@ -63,4 +65,4 @@ def scientific(values: list[float]) -> str:
 
 
 def _ratio(found: list[float], known: float) -> str:
-    return f"{sum(found) / len(found) / known:.2g} ×" if found and known else NONE
+    return f"{median(found) / known:.2g} ×" if found and known else NONE
