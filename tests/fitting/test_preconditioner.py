@@ -100,3 +100,16 @@ def test_inputs_that_say_nothing_leave_numbers_finite(x):
     at = preconditioner.from_weights(weights)
     assert np.isfinite(at).all() and np.isfinite(preconditioner.gradient(weights)).all()
     assert np.isfinite(preconditioner.to_weights(at)).all()
+
+
+@needs_float64
+def test_a_base_function_that_has_vanished_is_left_as_it_is():
+    """silu(-90) is 1e-37: in a scale in which it is of size 1, its weight would be of size 1e37."""
+    model = KAN([1, 1], BSpline(5), seed=0)
+    x = Tensor(np.linspace(-90, -80, 50)[:, None])
+    preconditioner, weights = GaussNewtonPreconditioner(model, x), numbers(model)
+    moved = preconditioner.to_weights(preconditioner.from_weights(weights) + 1)
+    place = [w is model.layers[0].base_weight for w in learnable(model)].index(True)
+    start = sum(int(w.numel()) for w in learnable(model)[:place])
+    assert moved[start] == weights[start] + 1
+    np.testing.assert_allclose(moved, weights, atol=1e3)

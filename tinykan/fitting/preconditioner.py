@@ -27,6 +27,9 @@ MAX_SAMPLES = 4096  # from which the Hessian is estimated
 # `order` + 1 of a spline's coefficients, which are 0 for polynomials; and of the squared
 # coefficients, so that every Hessian has a factorization.
 ROUGHNESS, RIDGE = 1e-3, 1e-10
+# Relative to the mean weight of the samples: a base function that is smaller at all of them, as
+# silu is far below 0, is taken to be 0. The weight beside it could grow without limit.
+UNSEEN = 1e-14
 
 
 class GaussNewtonPreconditioner:
@@ -91,7 +94,9 @@ def _inverse_factors(model: Network, x: Tensor) -> Iterator[tuple[int, np.ndarra
         if layer.base is not None and layer.base_weight is not None:
             base = ACTIVATIONS[layer.base](Tensor(values, dtype=x.dtype)).numpy().astype(np.float64)
             hessians = [_hessian(base[:, i : i + 1], weight) for i in range(layer.in_features)]
-            yield id(layer.base_weight), np.stack([_inverse(h, none) for h in hessians])
+            least = UNSEEN * weight.mean()
+            seen = [np.where(h < least, 0.0, h) for h in hessians]
+            yield id(layer.base_weight), np.stack([_inverse(h, none) for h in seen])
         if layer.bias is not None:
             yield id(layer.bias), _inverse(_hessian(np.ones((len(weight), 1)), weight), none)[None]
 

@@ -83,13 +83,19 @@ def grids_from(text: str | None, model: Network) -> list[int]:
         grids = [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"refine {text!r}: numbers of intervals, as in 10,20, are needed") from None
-    start = [layer.basis.intervals for _, layer in spline_layers(model)]  # type: ignore[attr-defined]
+    start = intervals_of(model)
     if not start:
         raise UserError(f"refine {text!r}: the network has no splines")
-    rising = [max(start), *grids]
+    rising = [start, *grids]
     if any(after <= before for before, after in zip(rising, grids, strict=False)):
-        raise UserError(f"refine {text!r}: numbers that rise from {max(start)} are needed")
+        raise UserError(f"refine {text!r}: numbers that rise from {start} are needed")
     return grids
+
+
+def intervals_of(model: Network) -> int:
+    """The intervals of the splines of `model`, the most that any of them has; 0 without splines."""
+    bases = [layer.basis for _, layer in spline_layers(model)]
+    return max((basis.intervals for basis in bases), default=0)  # type: ignore[attr-defined]
 
 
 def scores_before(

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinykan.checkpoint import write_atomically
 from tinykan.studies import figures, pictures, tables
+from tinykan.studies.grid_tables import published_table
 from tinykan.studies.rendering import Figure, Image, Strong, Table, render_html, render_markdown
 from tinykan.studies.results import MILESTONE, Results, decode
 from tinykan.studies.statistics import Condition, Group, StudyResults, finite
@@ -46,6 +47,8 @@ class Report:
     unfinished: bool
     verdicts: list[Verdict]
     notes: str  # Markdown
+    published: Table | None
+    source: str  # of published numbers
     scores: list[Figure]
     costs: list[Figure]
     curves: list[Figure]
@@ -99,6 +102,8 @@ def build_report(results: Results) -> Report:
             for c, ranking in study.scored.items()
         ],
         notes=results.notes.strip(),
+        published=published_table(study),
+        source=(results.published or {"source": ""})["source"],
         scores=_scores(study),
         costs=_costs(study),
         curves=_curves(study),
@@ -265,4 +270,5 @@ def _chart(name: str, content: bytes, alt: str, caption: str) -> Figure:
 
 def _name(what: str, condition: Condition) -> str:
     """Of a file."""
-    return f"{what}-{condition.steps}-{condition.budget}"
+    lengths = [condition.steps, *([condition.lbfgs] if condition.lbfgs else []), condition.budget]
+    return "-".join([what, *map(str, lengths)])

@@ -74,6 +74,8 @@ class CellResult:
     host_cores: int | None = None
     versions: dict[str, str] | None = None
     picture: bytes | None = None  # WebP
+    # Scores, `intervals` and `parameters` on each grid, if the splines were refined.
+    grids: list[dict[str, Any]] | None = None
 
     def value(self, score: str) -> Any:
         """The score of that name, or None if there is none."""
@@ -112,6 +114,7 @@ class Results:
     planned: int
     seconds: float
     name: str | None = None
+    published: dict[str, Any] | None = None  # as tinykan.studies.published checks it
 
     target_file = "target.webp"
 

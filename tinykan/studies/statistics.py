@@ -20,10 +20,13 @@ class Condition:
     """The training length and parameter budget under which arms are compared."""
 
     steps: int
-    budget: int  # of parameters
+    budget: int  # of parameters, before any refinement
+    lbfgs: int = 0  # iterations, after the steps
 
     def __str__(self) -> str:
-        return f"{self.steps:,} steps, {self.budget:,} parameters"
+        lengths = {"steps": self.steps, "iterations of L-BFGS": self.lbfgs}
+        length = " and ".join(f"{number:,} {unit}" for unit, number in lengths.items() if number)
+        return f"{length or '0 steps'}, {self.budget:,} parameters"
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,14 @@ class StudyResults:
         groups: dict[tuple[Condition, str], list[CellResult]] = defaultdict(list)
         for cell in self.cells:
             if cell.phase == "final":
-                condition = Condition(cell.config["steps"], cell.config["parameters"])
+                config = cell.config
+                lengths = config["steps"], config["parameters"], config.get("lbfgs") or 0
+                condition = Condition(*lengths)
                 groups[condition, cell.arm].append(cell)
         rankings: dict[Condition, list[Group]] = defaultdict(list)
-        for condition, arm in sorted(groups, key=lambda k: (-k[0].steps, -k[0].budget)):
+        for condition, arm in sorted(
+            groups, key=lambda k: (-k[0].steps, -k[0].lbfgs, -k[0].budget)
+        ):
             rankings[condition].append(Group(arm, condition, groups[condition, arm]))
         for ranking in rankings.values():
             ranking.sort(

@@ -19,6 +19,11 @@ search = {lr = [1e-4, 3e-4]}   # default: the search above
 
 [arms.tanh]                    # an arm of the comparison, with its options
 model = "tanh"
+
+[published]                    # numbers that the report has beside its own
+source = "..."                 # where they stand, and how they were measured
+score = "rmse"                 # default: that of the study
+values = {tanh = 0.012}        # by arm; if that is refined, by intervals: {5 = 0.1, 10 = 0.02}
 """
 
 from __future__ import annotations
@@ -38,13 +43,24 @@ import numpy as np
 
 from tinykan.errors import UserError
 from tinykan.runs.command_line import checked
-from tinykan.runs.options import VOLATILE, Options
-from tinykan.runs.presets import task_from
+from tinykan.runs.options import VOLATILE, Options, refine_option
+from tinykan.runs.presets import network_for, task_from
+from tinykan.runs.stages import grids_from, intervals_of
+from tinykan.studies.published import checked_published
 from tinykan.tasks.benchmarks import FORMER_NAMES
 from tinykan.tasks.task import Task
 
 HIGHER_IS_BETTER = ("psnr", "ssim")
-DEFAULTS = {option.name: option.default for option in fields(Options)}
+
+
+@dataclass(kw_only=True)
+class CellOptions(Options):
+    """The options of a cell."""
+
+    refine: str | None = refine_option()
+
+
+DEFAULTS = {option.name: option.default for option in fields(CellOptions)}
 # Keys hash the names that options had when the first studies ran, so that databases and folders of
 # earlier runs stay valid: by option, the present name and the one that is hashed.
 HASHED_NAMES = {
@@ -53,7 +69,8 @@ HASHED_NAMES = {
 }
 # Without L-BFGS, grids do not move by default, as they did not when the first studies ran.
 HASHED_DEFAULTS = {**DEFAULTS, "grid_updates": 0}
-TABLES = ("title", "question", "notes", "task", "score", "fixed", "search", "final", "arms")
+TEXTS = ("title", "question", "notes", "task", "score")
+TABLES = (*TEXTS, "fixed", "search", "final", "arms", "published")
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,13 @@ class Cell:
         }
         text = json.dumps([given, self.data], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def steps(self) -> int:
+        """Those of Adam and the iterations of L-BFGS, on all grids."""
+        refine = self.config.get("refine")
+        grids = 1 + len(refine.split(",")) if refine else 1
+        return grids * (self.config["steps"] + self.config.get("lbfgs", 0))
 
 
 @dataclass(frozen=True)
@@ -141,7 +165,9 @@ class Study:
         self.searched = list(
             dict.fromkeys(n for final in self._finals for run in final for n in run.searched)
         )
-        self.planned = len(self.cells(lambda cell: 1.0))
+        cells = self.cells(lambda cell: 1.0)
+        self.planned = len(cells)
+        self.published = self._published(self._table(content, "published"), cells, list(scores))
 
     @property
     def lower_is_better(self) -> bool:
@@ -220,19 +246,39 @@ class Study:
 
     def _cell(self, arm: str, phase: str, options: dict[str, Any], *, tried: bool = False) -> Cell:
         try:
-            complete = asdict(checked(Options, options))
+            complete = asdict(checked(CellOptions, options))
         except UserError as error:
             raise UserError(f"{self.path}: {arm}: {error}") from None
         if self.most_steps:
-            complete["steps"] = min(complete["steps"], self.most_steps)
+            for name in ("steps", "lbfgs"):
+                complete[name] = min(complete[name], self.most_steps)
         config = {k: v for k, v in complete.items() if k not in VOLATILE}
         return Cell(arm, phase, {"task": self.task_text, **config}, self.task.digest, tried)
+
+    def _published(
+        self, table: dict[str, Any], cells: list[Cell], scores: list[str]
+    ) -> dict[str, Any] | None:
+        arms = {cell.arm: intervals(self.task, cell) for cell in cells}
+        try:
+            return checked_published(table, arms, scores, self.score)
+        except UserError as error:
+            raise UserError(f"{self.path}: published: {error}") from None
 
     def _table(self, content: dict[str, Any], name: str) -> dict[str, Any]:
         table = content.get(name, {})
         if not isinstance(table, dict):
             raise UserError(f"{self.path}: {name} is a table: [{name}]")
         return table
+
+
+def intervals(task: Task, cell: Cell) -> list[int]:
+    """The intervals of the splines on each grid of a cell, none unless it is refined."""
+    given = {k: v for k, v in cell.config.items() if k != "task" and v is not None}
+    options = checked(CellOptions, given)
+    if options.refine is None:
+        return []
+    model = network_for(task, options, options.seed)
+    return [intervals_of(model), *grids_from(options.refine, model)]
 
 
 def expand(table: dict[str, Any], seed: str) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ def ranking_table(study: StudyResults, condition: Condition) -> Table:
             _to_the_best(study, group, ranking[0]),
             _seeds(group),
             _plain(group.complete[0].shape),
-            _size(group.parameters, condition.budget),
+            _size(group),
             *(unit.spread(group.values(unit.score), single=False) for unit in others),
             _rates(group),
             str(_tried(study, group) or NONE),
@@ -231,13 +231,21 @@ def _seeds(group: Group) -> str:
     return str(count) if count == planned else f"{count} of {planned}"
 
 
-def _size(parameters: int, budget: int) -> str:
+def _size(group: Group) -> str:
+    parameters, budget, grids = group.parameters, group.condition.budget, group.complete[0].grids
+    if grids:
+        return f"{grids[0]['parameters']:,} to {parameters:,}"
     return f"{parameters:,} ({100 * (parameters - budget) / budget:+.1f} %)".replace("-", "−")
 
 
 def _rates(group: Group) -> str:
+    if not group.condition.steps:
+        return NONE
     pairs = ((cell.config["lr"], cell.config["schedule"]) for cell in group.complete)
-    return "; ".join(f"{rate:g}, {schedule}" for rate, schedule in dict.fromkeys(pairs))
+    return "; ".join(
+        f"{'default' if rate is None else f'{rate:g}'}, {schedule}"
+        for rate, schedule in dict.fromkeys(pairs)
+    )
 
 
 def _tried(study: StudyResults, group: Group) -> int:

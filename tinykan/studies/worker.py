@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from tinykan.errors import UserError
+from tinykan.networks import parameter_count
 from tinykan.runs.command_line import checked
-from tinykan.runs.options import Options
 from tinykan.runs.presets import network_for
 from tinykan.runs.run import SUMMARY, Run
+from tinykan.runs.stages import grids_from, intervals_of
 from tinykan.runs.widths import widths_text
 from tinykan.studies.queue import Queue, Record
 from tinykan.studies.results import Baseline, CellResult, Results, cell_from, lossless
-from tinykan.studies.study import Cell, Study
+from tinykan.studies.study import Cell, CellOptions, Study
 from tinykan.tasks.images import to_pillow
 from tinykan.tasks.prediction import Predictor
 from tinykan.training import Step
@@ -72,8 +73,8 @@ def work(study: Study, queue: Queue, folder: Path, say: Callable[[str], None]) -
                 if error.status == 1:  # not stopped by a signal
                     say(f"{about}  failed: {error}")
                 raise
-            steps_done += cell.config["steps"]
-            steps_left = sum(c.config["steps"] for c in left if c.key != cell.key)  # noqa: B023
+            steps_done += cell.steps
+            steps_left = sum(c.steps for c in left if c.key != cell.key)  # noqa: B023
             minutes = (time.perf_counter() - started) / steps_done * steps_left / 60
             coming = f"  about {minutes:.0f} min left for the known cells" if steps_left else ""
             say(f"{about}  {study.score} {result['score']:.5g}  {result['seconds']:.0f} s{coming}")
@@ -89,9 +90,10 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
     if again:
         _forget_failure(folder)
     chosen = {k: v for k, v in cell.config.items() if k != "task" and v is not None}
-    options = checked(Options, {**chosen, "quiet": True, "resume": folder.exists()})
+    options = checked(CellOptions, {**chosen, "quiet": True, "resume": folder.exists()})
     task = study.task.part(options.seed)
     model = network_for(task, options, options.seed)
+    intervals, grids = intervals_of(model), grids_from(options.refine, model)
     out = Run(folder, options, task, model)
     if out.finished:
         if out.finished["problem"]:
@@ -105,12 +107,19 @@ def run_cell(study: Study, cell: Cell, folder: Path, *, again: bool = False) -> 
         if task.milestone and not reached and task.passed(predict, entry["loss"]):
             reached[task.milestone] = entry["seconds"]
 
-    history, problem = out.train(look=look)
+    history, problem = out.train(look=look, grids=grids)
     fitted = task.fitted(predict)
     scores = {**task.scores(fitted), **reached}
+    on_grids = [*out.grid_scores, {**scores, "parameters": parameter_count(model)}]
     cell_only = {
         "score": scores[study.score],
         "scores": scores,
+        "grids": [
+            {"intervals": count, **found}
+            for count, found in zip([intervals, *grids], on_grids, strict=False)
+        ]
+        if grids
+        else None,
         "shape": widths_text(model.widths),
         "clock": "training",
         "curve": [[m["step"], m["loss"], m["seconds"]] for m in out.metrics],
@@ -148,6 +157,7 @@ def results(study: Study, queue: Queue, command: str) -> Results:
         cells=found,
         planned=study.planned,
         seconds=round(sum(result.seconds or 0 for result in found), 1),
+        published=study.published,
     )
 
 

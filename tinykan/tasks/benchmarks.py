@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinykan.tasks.formulas import FormulaTask
 from tinykan.tasks.image_folders import FourierFeaturesTask, PixelsBetweenTask
 from tinykan.tasks.slices import SlicesTask
 from tinykan.tasks.task import FunctionTask, ImageTask, Task
@@ -37,4 +38,5 @@ KINDS: dict[str, Callable[..., Task]] = {
     "FunctionTask": FunctionTask,
     "PixelsBetweenTask": PixelsBetweenTask,
     "FourierFeaturesTask": FourierFeaturesTask,
+    "FormulaTask": FormulaTask,
 }
