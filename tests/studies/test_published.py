@@ -48,7 +48,7 @@ def worked(tmp_path_factory):
     queue = Queue(f"sqlite:///{folder / 'study.db'}", study.name)
     said: list[str] = []
     work(study, queue, folder / "cells", said.append)
-    assert len(said) == 4 and "about 0 min left" in said[0]
+    assert len(said) == 4 and " min left for the known cells" in said[0]
     write_results(results(study, queue, "the command"), folder / "refined")
     return study, folder
 
