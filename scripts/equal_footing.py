@@ -108,7 +108,7 @@ def torch_layer(layer: KANLayer, tensors, x):
 def cox_de_boor(x, basis: BSpline):
     spacing = (basis.domain[1] - basis.domain[0]) / basis.intervals
     count = basis.intervals + 2 * basis.order + 1
-    t = basis.domain[0] + spacing * (torch.arange(count) - basis.order)
+    t = basis.domain[0] + spacing * (torch.arange(count, dtype=x.dtype) - basis.order)
     values = ((x >= t[:-1]) & (x < t[1:])).to(x.dtype)
     for p in range(1, basis.order + 1):
         rising = (x - t[: -p - 1]) / (t[p:-1] - t[: -p - 1])

@@ -85,6 +85,7 @@ def test_a_plain_install_fits_a_function(without, tmp_path):
         ("jinja2", ["report.py", "study"], "jinja2"),
         ("matplotlib", ["report.py", "study"], "matplotlib"),
         ("torch", ["equal_footing.py"], "torch"),
+        ("torch", ["double_backward.py"], "torch"),
         ("pytest", ["backends.py"], "pytest"),
         ("sklearn", ["tables.py"], "scikit-learn"),
         ("sympy", ["guide.py", "Machine precision"], "sympy"),
@@ -105,7 +106,7 @@ def test_a_missing_extra_is_one_line_before_any_work(without, tmp_path, gone, co
 
 @pytest.mark.parametrize(
     "name",
-    ["ablate", "backends", "bench", "equal_footing", "fit_function", "fit_image"]
+    ["ablate", "backends", "bench", "double_backward", "equal_footing", "fit_function", "fit_image"]
     + ["formulas", "guide", "notebooks", "recover_formula", "report", "solve_equation"]
     + ["function_tables", "tables"],
 )
