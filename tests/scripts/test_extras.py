@@ -76,6 +76,7 @@ def test_a_plain_install_fits_a_function(without, tmp_path):
         ("scipy", ["recover_formula.py"], "scipy"),
         ("sympy", ["recover_formula.py"], "sympy"),
         ("sympy", ["formulas.py"], "sympy"),
+        ("scipy", ["function_tables.py", "special"], "scipy"),
         ("optuna", ["ablate.py", "tiny.toml"], "optuna"),
         ("sqlalchemy", ["ablate.py", "tiny.toml"], "sqlalchemy"),
         ("jinja2", ["ablate.py", "tiny.toml"], "jinja2"),
@@ -106,7 +107,7 @@ def test_a_missing_extra_is_one_line_before_any_work(without, tmp_path, gone, co
     "name",
     ["ablate", "backends", "bench", "equal_footing", "fit_function", "fit_image"]
     + ["formulas", "guide", "notebooks", "recover_formula", "report", "solve_equation"]
-    + ["tables"],
+    + ["function_tables", "tables"],
 )
 def test_help_needs_no_extra(without, name):
     result = without(EXTRAS, f"{name}.py", "--help")
