@@ -274,3 +274,35 @@ def test_the_command_with_hard_constraints(tmp_path):
     exact = np.sin(np.pi * x) * np.exp(-0.1 * np.pi**2 * t)
     assert summary["mse"] == pytest.approx(np.mean((found - exact) ** 2), rel=1e-4)
     assert (tmp_path / "solution.png").exists()
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_of_the_candidates_those_with_the_largest_residual_are_trained_on(hard):
+    task = EquationTask("heat", resample=True, hard_constraints=hard, candidates=3)
+    plain = EquationTask("heat", resample=True, hard_constraints=hard)
+    model = KAN([2, 3, 1], BSpline(4), seed=2)
+    x, y = task.sampler(50, 0)(Tensor([7], dtype=dtypes.int32))
+    sides = 0 if hard else len(task.boundary)
+    assert len(x) == len(y) == 150 + sides
+    candidates = x.numpy()[:150].reshape(3, 50, 2)
+    size = task.problem.residuals(model, x[:150].contiguous(), hard).numpy().reshape(3, 50) ** 2
+    worst = candidates[size.argmax(axis=0), np.arange(50)]
+    chosen = Tensor(np.concatenate([worst, x.numpy()[150:]]))
+    expected, found = plain.loss(model, chosen, y[100:]), task.loss(model, x, y)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    weights = learnable(model)
+    for a, b in zip(found.gradient(*weights), expected.gradient(*weights), strict=True):
+        scale = np.abs(b.numpy()).max()
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"candidates": 2}, "candidates 2: points of a grid are not chosen among"),
+        ({"resample": True, "candidates": 0}, "candidates 0 must be a whole number at least 1"),
+    ],
+)
+def test_candidates_that_cannot_be_are_one_line(options, message):
+    with pytest.raises(UserError, match=f"^{message}$"):
+        EquationTask("heat", **options)

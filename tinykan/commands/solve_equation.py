@@ -29,6 +29,9 @@ class Config(Options):
 
     equation: str = option("poisson", "the equation", choices=EQUATIONS)
     resample: bool = option(False, "draw interior points anew at each step, instead of a grid")
+    candidates: int = option(
+        1, "with --resample: of so many points the one with the largest residual", minimum=1
+    )
     hard_constraints: bool = option(
         False, "solve by an ansatz that has the values on the sides, whatever the network is"
     )
@@ -42,7 +45,9 @@ def main(config: Config) -> None:
     device.select(config.device)
     say = (lambda *_: None) if config.quiet else print
     devices.announce(config.quiet)
-    task = EquationTask(config.equation, config.resample, config.hard_constraints)
+    task = EquationTask(
+        config.equation, config.resample, config.hard_constraints, config.candidates
+    )
     model = network_for(task, config, config.seed)
     grids = grids_from(config.refine, model)
     out = Run.open(f"runs/{config.equation}-{config.model}", config, task, model)

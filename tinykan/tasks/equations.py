@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from tinykan.errors import lookup
+from tinykan.errors import UserError, check_integer, lookup
 from tinykan.networks import Network
 from tinykan.tasks.equation import Equation, grid
 from tinykan.tasks.ready_equations import EQUATIONS
@@ -21,19 +21,24 @@ from tinykan.training import Sampler
 @dataclass(frozen=True)
 class EquationTask(Task):
     """A ready equation by its name, or an Equation. Its interior points are those of a grid or,
-    with `resample`, as many that are drawn anew at each step. With `hard_constraints` the network
-    is a part of the equation's ansatz, which has the values on the sides by construction; these are
-    then not trained on. Raises UserError for an unknown name, and for hard constraints without an
-    ansatz."""
+    with `resample`, as many that are drawn anew at each step: each is the one of so many
+    `candidates` at which the squared residual is largest. With `hard_constraints` the network is a
+    part of the equation's ansatz, which has the values on the sides by construction; these are then
+    not trained on. Raises UserError for an unknown name, for hard constraints without an ansatz,
+    and for several candidates without `resample`."""
 
     equation: str | Equation = "poisson"
     resample: bool = False
     hard_constraints: bool = False
+    candidates: int = 1
     out_features = 1
     score = "mse"
     encoding = "none"
 
     def __post_init__(self) -> None:
+        check_integer("candidates", self.candidates, 1)
+        if self.candidates > 1 and not self.resample:
+            raise UserError(f"candidates {self.candidates}: points of a grid are not chosen among")
         unit = Tensor.zeros(1, self.in_features)
         if self.hard_constraints:
             self.problem.offset_and_factor(unit)
@@ -70,8 +75,9 @@ class EquationTask(Task):
         return [self.interior, self.boundary, self.known]
 
     def sampler(self, batch: int, seed: int) -> Sampler:
-        """Interior points, `batch` of them if there are more, before all points on the sides."""
-        count = min(batch, len(self.interior))
+        """Interior points, `batch` of them if there are more, before all points on the sides; of
+        candidates, so many times as many."""
+        count = min(batch, len(self.interior)) * self.candidates
         interior = as_tensor(self.interior, "inputs")
         none = Tensor.zeros(count, 1, dtype=interior.dtype)
         sides = known = None
@@ -96,11 +102,24 @@ class EquationTask(Task):
         """The weighted mean squared residual, and the mean squared error on the sides."""
         count = len(x) - len(self.boundary)
         inside = x[:count].contiguous()
+        if self.candidates > 1:
+            inside = self._worst(model, inside)
         residual = self.problem.residuals(model, inside, self.hard_constraints)
         value = self.problem.weight * residual.square().mean()
         if count == len(x):
             return value
         return value + (model(x[count:].contiguous()) - y[count:]).square().mean()
+
+    def _worst(self, model: Network, unit: Tensor) -> Tensor:
+        """Of each group of candidates the one with the largest squared residual."""
+        found = self.problem.residuals(model, unit, self.hard_constraints).detach().square()
+        groups = found.reshape(self.candidates, -1, 1).contiguous()
+        points = unit.reshape(self.candidates, -1, self.in_features)
+        worst, largest = points[0], groups[0]
+        for n in range(1, self.candidates):
+            larger = groups[n] > largest
+            worst, largest = larger.where(points[n], worst), larger.where(groups[n], largest)
+        return worst.contiguous()
 
     @cached_property
     def points(self) -> np.ndarray:
