@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.helpers import ROOT
+from tinykan.kernels import parallel_compilation
 
 
 def pytest_configure(config):
@@ -18,6 +20,15 @@ def pytest_configure(config):
     examples = 25 if config.option.markexpr == "not long" else 250
     settings.register_profile("tinykan", deadline=None, max_examples=examples, derandomize=True)
     settings.load_profile("tinykan")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def processors_are_shared():
+    """Where several workers test side by side, none of them compiles in several processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            patch.setattr(parallel_compilation, "cpu_threads", lambda: 1)
+        yield
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def test_a_row_has_the_score_that_was_published_and_the_best_mlp(monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_errors_are_measured():
     config = Config(table="special", steps=30, lbfgs=30, seeds=2)
     cells = row("lpmv, m = 0", config).split(" | ")
