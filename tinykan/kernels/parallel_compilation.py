@@ -4,6 +4,7 @@ into lowering them, in Python, one after the other; here, forked processes take 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import select
@@ -12,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinygrad import Context, Device
@@ -135,8 +137,10 @@ def _forked(jobs: Sequence[Job]) -> tuple[int, int]:
         return process, read
     try:
         # Locks on files and connections are the parent's, which may end before this process.
-        os.closerange(3, write)
-        os.closerange(write + 1, os.sysconf("SC_OPEN_MAX"))
+        for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if number > 2 and number != write:
+                with contextlib.suppress(OSError):  # that of the listing is closed already
+                    os.close(number)
         with Context(CACHELEVEL=0):
             programs = [program_cache.lowered(job.ast, job.renderer) for job in jobs]
         with os.fdopen(write, "wb") as file:
