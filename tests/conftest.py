@@ -15,9 +15,9 @@ from tinykan.kernels import parallel_compilation
 
 
 def pytest_configure(config):
-    """Where long tests run, properties are tried on ten times as many examples. Kernels compile at
+    """Where long tests run, properties are tried on many times as many examples. Kernels compile at
     the first use of each shape, so single examples may take seconds."""
-    examples = 25 if config.option.markexpr == "not long" else 250
+    examples = 16 if config.option.markexpr == "not long" else 250
     settings.register_profile("tinykan", deadline=None, max_examples=examples, derandomize=True)
     settings.load_profile("tinykan")
 
