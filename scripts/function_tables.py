@@ -133,7 +133,7 @@ def row(name: str, config: Config) -> str:
     known = table.functions[name]
     task = FormulaTask(known.formula, known.domain)
     widths = [task.in_features, *table.hidden, 1]
-    basis, parameters = BSpline(table.intervals), 0
+    basis = BSpline(table.intervals)
     errors: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
 

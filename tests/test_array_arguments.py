@@ -99,7 +99,7 @@ INTERNAL = {
     "interpret.constants", "interpret.curves.layer_curves", "interpret.curves.samples_of",
     "interpret.own_functions",  # whose arrays are functions' arguments
     "interpret.pareto", "interpret.search", "interpret.simplification",
-    "interpret.sparse_networks", "tasks.arrays",
+    "interpret.sparse_networks", "tasks.arrays", "tasks.boxes",
     "tasks.color_profiles", "tasks.deep_images", "tasks.delimited", "tasks.image_files",
     "tasks.reference_solutions",
     "tasks.image_samples", "tasks.sampling.as_tensor", "tasks.scores", "tasks.slices",

@@ -299,7 +299,7 @@ def test_of_the_candidates_those_with_the_largest_residual_are_trained_on(hard):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"candidates": 2}, "candidates 2: points of a grid are not chosen among"),
+        ({"candidates": 2}, "candidates 2 need resample: a grid has no others"),
         ({"resample": True, "candidates": 0}, "candidates 0 must be a whole number at least 1"),
     ],
 )

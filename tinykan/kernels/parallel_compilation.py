@@ -67,8 +67,9 @@ def compile_ahead(linear: UOp) -> None:
     renderer = Device["CPU"].renderer
     jobs = []
     for ast in new.values():
-        key, size = program_cache.program_key(ast, renderer), len(ast.toposort())
-        if key is None or size < SMALL:
+        size = len(ast.toposort())
+        key = program_cache.program_key(ast, renderer) if size >= SMALL else None
+        if key is None:
             continue
         found = program_cache.stored(key)
         if found is None:

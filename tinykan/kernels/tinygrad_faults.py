@@ -24,12 +24,7 @@ from tinygrad.renderer.llvmir import CPULLVMRenderer
 from tinygrad.runtime.graph.hcq import HCQGraph
 from tinygrad.runtime.ops_cpu import CPUWorker
 
-from tinykan.kernels import (
-    llvm_compiler,
-    parallel_compilation,
-    program_cache,
-    tinygrad_versions,
-)
+from tinykan.kernels import llvm_compiler, parallel_compilation, program_cache, tinygrad_versions
 
 
 @functools.cache

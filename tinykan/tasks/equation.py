@@ -13,6 +13,7 @@ from tinygrad import Tensor
 
 from tinykan.errors import UserError, check_integer
 from tinykan.networks import Network
+from tinykan.tasks.boxes import grid, to_box
 from tinykan.taylor import derivatives
 from tinykan.taylor.networks import derivatives_of_function
 
@@ -84,8 +85,7 @@ class Equation:
 
     def to_box(self, unit: np.ndarray) -> np.ndarray:
         """From [-1, 1] to the domain, `[n, variables]` both."""
-        low, high = np.array(self.domain).T
-        return low + (unit + 1) / 2 * (high - low)
+        return to_box(unit, self.domain)
 
     def side(self, variable: int, end: int) -> np.ndarray:
         """Points of a side in [-1, 1], `[n, variables]`."""
@@ -137,11 +137,3 @@ class Equation:
             [first[:, i] * scale[i] for i in range(self.in_features)],
             [second[:, i] * scale[i] ** 2 for i in range(self.in_features)],
         )
-
-
-def grid(counts: tuple[int, ...]) -> np.ndarray:
-    """Evenly spaced points in [-1, 1], ends included, `[product of counts, len(counts)]`."""
-    if not counts:
-        return np.zeros((1, 0))
-    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in counts], indexing="ij")
-    return np.stack([axis.ravel() for axis in axes], axis=-1)

@@ -11,7 +11,8 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.networks import Network
-from tinykan.tasks.equation import Equation, grid
+from tinykan.tasks.boxes import grid
+from tinykan.tasks.equation import Equation
 from tinykan.tasks.ready_equations import EQUATIONS
 from tinykan.tasks.sampling import as_tensor, uniform
 from tinykan.tasks.task import Prediction, Task
@@ -38,10 +39,10 @@ class EquationTask(Task):
     def __post_init__(self) -> None:
         check_integer("candidates", self.candidates, 1)
         if self.candidates > 1 and not self.resample:
-            raise UserError(f"candidates {self.candidates}: points of a grid are not chosen among")
-        unit = Tensor.zeros(1, self.in_features)
+            raise UserError(f"candidates {self.candidates} need resample: a grid has no others")
+        problem = self.problem  # an unknown name is found before training
         if self.hard_constraints:
-            self.problem.offset_and_factor(unit)
+            problem.offset_and_factor(Tensor.zeros(1, problem.in_features))
 
     @property
     def problem(self) -> Equation:

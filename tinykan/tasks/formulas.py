@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinykan.errors import UserError, check_domain, check_integer, need
+from tinykan.tasks.boxes import to_box
 from tinykan.tasks.sampling import batches
 from tinykan.tasks.task import Prediction, Task
 from tinykan.training import Sampler
@@ -162,8 +163,7 @@ class FormulaTask(Task):
 
     def evaluate(self, unit: np.ndarray) -> np.ndarray:
         """The formula for inputs `[n, in_features]` in [-1, 1]: `[n]`."""
-        low, high = np.array(self.domains, dtype=np.float64).T
-        x = low + (unit.astype(np.float64) + 1) / 2 * (high - low)
+        x = to_box(unit.astype(np.float64), self.domains)
         values = self.function(dict(zip(self.function.variables, x.T, strict=True)))
         return np.broadcast_to(values, len(unit))
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinykan.tasks.boxes import grid, to_box
+
 
 @dataclass(frozen=True)
 class TargetFunction:
@@ -28,13 +30,11 @@ class TargetFunction:
 
     def to_box(self, unit: np.ndarray) -> np.ndarray:
         """From [-1, 1] to the box, `[n, in_features]` both."""
-        low, high = np.array(self.domain).T
-        return low + (unit + 1) / 2 * (high - low)
+        return to_box(unit, self.domain)
 
     def grid(self, *counts: int) -> np.ndarray:
         """Evenly spaced points in [-1, 1], ends included, `[product of counts, in_features]`."""
-        axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in counts], indexing="ij")
-        return np.stack([axis.ravel() for axis in axes], axis=-1)
+        return grid(counts)
 
     def training_set(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Inputs `[n, in_features]`, scaled to [-1, 1], and targets `[n, 1]`, float32."""
