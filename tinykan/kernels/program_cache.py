@@ -14,6 +14,7 @@ from tinygrad.helpers import DEBUG, VIZ, ContextVar
 from tinygrad.renderer import Renderer
 from tinygrad.uop.ops import Ops, UOp
 
+TINYGRAD = version("tinygrad")
 FORMAT = 2  # of what is stored, and of the code that tinykan makes tinygrad generate
 # Variables that change nothing about a program; DEV is part of the renderer's target.
 IRRELEVANT = {"DEBUG", "DEV", "CACHELEVEL", "JIT", "JIT_BATCH_SIZE", "PROFILE", "VIZ", "SPEC"}
@@ -50,7 +51,7 @@ def program_key(ast: UOp, renderer: Renderer) -> str | None:
     variables = ContextVar._cache.items()
     settings = sorted((name, v.value) for name, v in variables if name not in IRRELEVANT)
     kernel = ast.key.hex(), type(renderer).__name__, renderer.target, compiler
-    text = repr((FORMAT, version("tinygrad"), *kernel, settings))
+    text = repr((FORMAT, TINYGRAD, *kernel, settings))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
