@@ -69,6 +69,24 @@ def test_without_compilers_llvmlite_or_the_x86_renderer_is_chosen(llvmlite):
         assert [line.removeprefix("warning: ") for line in result.stderr.splitlines()] == warnings
 
 
+def test_that_pips_compiler_works_is_found_out_once(tmp_path):
+    """With an empty cache a kernel is run; then neither is libLLVM looked for nor the CPU opened,
+    until something is computed."""
+    code = (
+        "import tinygrad.runtime.support.c as c\n"
+        "find, names = c.DLL.findlib, []\n"
+        "c.DLL.findlib = staticmethod(lambda nm, *a: names.append(nm) or find(nm, *a))\n"
+        "import tinykan; from tinygrad import Device, Tensor\n"
+        "print('llvm' in names, 'CPU' in Device._opened_devices, (Tensor([1.0]) * 3).item())\n"
+    )
+    if device.describe() != {"device": "CPU", "renderer": "LLVM", "machine": "x86_64"}:
+        pytest.skip("the compiler is another")
+    cache = {"CACHEDB": str(tmp_path / "cache.db"), "DEV": "CPU"}
+    assert in_a_new_process(code, **cache).stdout.split() == ["False", "True", "3.0"]
+    assert in_a_new_process(code, **cache).stdout.split() == ["False", "False", "3.0"]
+    assert in_a_new_process(code, **cache, CACHELEVEL="0").stdout.split()[1] == "True"
+
+
 def test_a_bad_device_in_the_environment_does_not_break_the_import():
     result = in_a_new_process("import tinykan; print('ok')", DEV="FOO")
     assert result.stdout.strip() == "ok", result.stderr

@@ -10,11 +10,10 @@ from tinygrad import Context, Device, Tensor
 from tinygrad.helpers import DEV, SPEC, USE_TC, Target
 
 from tinykan.errors import UserError
-from tinykan.kernels.hardware import cache_level, may_be_present
+from tinykan.kernels import hardware
 from tinykan.kernels.tinygrad_versions import CLANG, WIDE_VECTORS
 
-# In order of preference. OpenCL comes last and only with a GPU: on the CPU (PoCL) it is slower than
-# tinygrad's own CPU device.
+# In order of preference; OpenCL only with a GPU, since PoCL is slower than tinygrad's CPU device.
 ACCELERATORS = ("METAL", "AMD", "NV", "CUDA", "QCOM", "CL")
 CPU_RENDERERS = ("LLVM", CLANG, "X86")
 # Only if named: WebGPU without a working driver can return garbage; the emulator is for tests.
@@ -29,8 +28,7 @@ def select(name: str | None = None) -> str:
     """Makes `name` (`"CPU"`, `"CPU:LLVM"`, `"CUDA"`, ...) the default device; gives its full name.
 
     Without a name the environment variable `DEV` decides; without that, the first accelerator that
-    works, else the CPU with the first renderer that works. Raises DeviceError, which lists the
-    devices that work.
+    works, else the CPU with the first renderer that works. Raises DeviceError, with those that do.
     """
     wanted = name.strip() if name else repr(DEV)
     for candidate in _expand(wanted) if wanted else _automatic():
@@ -60,7 +58,7 @@ def describe() -> dict[str, str]:
 
 
 def _automatic() -> Iterator[str]:
-    yield from (name for name in ACCELERATORS if may_be_present(name))
+    yield from (name for name in ACCELERATORS if hardware.may_be_present(name))
     yield from _expand("CPU")
 
 
@@ -83,13 +81,15 @@ def _widened(name: str) -> str:
 
 def works(candidate: str) -> bool:
     """Runs a small kernel with vector loads and stores (libLLVM before 16 compiles scalar code
-    only). A cached kernel would hide a missing compiler: only pip's compiler may use the cache."""
+    only), past the cache, which would hide that a compiler is missing; pip's is tried once."""
+    if hardware.is_known_to_work(candidate):
+        return True
     values = np.linspace(-2, 2, 64, dtype=np.float32)
     try:
         if Target.parse(candidate).device in ("", "DISK", "NPY", "NULL", "TINYFS"):
             return False
-        with Context(DEV=candidate, CACHELEVEL=cache_level(candidate)):
+        with Context(DEV=candidate, CACHELEVEL=0):
             result = (Tensor(values, device=Device.DEFAULT) * 2 + 1).numpy()
     except Exception:  # each backend fails in its own way, and any failure means "not this one"
         return False
-    return bool(np.array_equal(result, values * 2 + 1))
+    return np.array_equal(result, values * 2 + 1) and hardware.remember_that_it_works(candidate)

@@ -8,11 +8,13 @@ import functools
 import os
 import platform
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
-from tinygrad.helpers import CACHELEVEL
+from tinygrad.helpers import diskcache_get, diskcache_put
 
 from tinykan.kernels.llvm_compiler import is_installed
+from tinykan.kernels.program_cache import TINYGRAD
 from tinykan.kernels.tinygrad_faults import opencl_is_a_gpu
 
 # On Linux: nodes in /dev, and the vendors of PCI and of USB devices through which tinygrad drives
@@ -24,6 +26,8 @@ SIGNS = {
     "CUDA": NVIDIA,
     "QCOM": (("dev/kgsl*",), (), ()),
 }
+
+WORKING = "tinykan_devices"  # the table of tinygrad's database
 
 
 def may_be_present(name: str, system: str = sys.platform, root: Path = Path("/")) -> bool:
@@ -45,11 +49,25 @@ def may_be_present(name: str, system: str = sys.platform, root: Path = Path("/")
     )
 
 
-def cache_level(name: str) -> int:
-    """tinygrad's CACHELEVEL for a kernel that tells whether the device `name` works: without a
-    cache, but for the compiler from pip, whose keys in the cache name its version, and which is
-    loaded before they are known."""
-    return CACHELEVEL.value if name.upper() == "CPU:LLVM" and is_installed() else 0
+def is_known_to_work(name: str) -> bool:
+    """Whether the device `name` has worked before, on this machine with these versions."""
+    key = _key(name)
+    return bool(key and diskcache_get(WORKING, key))
+
+
+def remember_that_it_works(name: str) -> bool:
+    """Keeps on disk that the compiler from pip works; other devices may be gone the next time.
+    Returns True."""
+    if key := _key(name):
+        diskcache_put(WORKING, key, True)
+    return True
+
+
+def _key(name: str) -> str | None:
+    if name.upper() != "CPU:LLVM" or not is_installed():
+        return None
+    system = platform.node(), platform.release(), platform.machine(), platform.python_version()
+    return repr((TINYGRAD, version("llvmlite"), sys.prefix, *system))
 
 
 @functools.cache

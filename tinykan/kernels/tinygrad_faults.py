@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ from typing import Any, cast
 from tinygrad import Device
 from tinygrad.helpers import getenv
 from tinygrad.renderer.llvmir import CPULLVMRenderer
+from tinygrad.runtime import autogen
 from tinygrad.runtime.graph.hcq import HCQGraph
 from tinygrad.runtime.ops_cpu import CPUWorker
 
@@ -29,6 +31,7 @@ from tinykan.kernels import llvm_compiler, parallel_compilation, program_cache, 
 
 @functools.cache
 def work_around() -> None:
+    look_for_llvm_when_it_is_used()
     allow_unaligned_vectors()
     write_constants_with_a_point()
     if tinygrad_versions.FROM_0_14:
@@ -47,6 +50,19 @@ def work_around() -> None:
     llvm_compiler.install()
     program_cache.install()
     parallel_compilation.install()
+
+
+def look_for_llvm_when_it_is_used() -> None:
+    """tinygrad looks for libLLVM in all folders of libraries, a tenth of a second long, when any
+    compiler for the CPU is loaded; pip's compiler and clang do not need it."""
+    name = "tinygrad.runtime.autogen.llvm"
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None or name in sys.modules:
+        return
+    loader = spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    setattr(autogen, "llvm", module)  # noqa: B010, a submodule, to mypy
 
 
 def allow_unaligned_vectors() -> None:
