@@ -199,25 +199,26 @@ class Training:
             self.guard.restore(arrays, record["guard"])
             self.history = History(**record["history"])
             self.done, self.halvings = record["step"], record["halvings"]
+        first = [] if _depends_on_step_alone(sample) else self.points(self.done)
+        batch = [t.clone().realize() for t in first]  # a slice is a view, which cannot be filled
+        given = (lambda step: (batch[0], batch[1])) if batch else sample
+        step = training_step(given, self.adam, self.objective)
+        self.batch, self.take_step = batch, TinyJit(step)
         self.progress, self.warned = progress, False
         hidden = not (progress and (sys.stderr.isatty() or "ipykernel" in sys.modules))
         self.bar: tqdm[None] = tqdm(total=self.total, unit="step", disable=hidden)
 
     def __iter__(self) -> Iterator[Step]:
         """The steps of Adam that are left."""
-        first = [] if _depends_on_step_alone(self.sample) else self.points(self.done)
-        memory = [t.clone().realize() for t in first]  # a slice is a view, which cannot be filled
-        sample = (lambda step: (memory[0], memory[1])) if memory else self.sample
-        take_step = TinyJit(training_step(sample, self.adam, self.objective))
         self.start_clock()
         for number in range(self.done + 1, self.steps + 1):
             if number - 1 in self.moves:
                 self.move_grids(*self.points(number - 1))
-            for kept, drawn in zip(memory, self.points(number - 1) if memory else [], strict=True):
+            for kept, drawn in zip(self.batch, self.batch and self.points(number - 1), strict=True):
                 if kept.shape != drawn.shape:
                     raise UserError(f"batches of shapes {kept.shape} and {drawn.shape} differ")
                 kept.assign(drawn).realize()
-            report = take_step()
+            report = self.take_step()
             try:
                 step = self.finished(number, lambda: report.numpy().tolist())  # noqa: B023
             except DivergenceError as error:
@@ -304,9 +305,8 @@ def targets_for(prediction: Tensor, y: Tensor) -> Tensor:
 
 
 def _depends_on_step_alone(sample: Sampler) -> bool:
-    """Whether `sample` is a computation from the step and fixed memory, which can be compiled: the
-    same one if it is called again, without reading the step's value. Compiled, others would repeat
-    the numbers that they drew, with NumPy for example, when they were called."""
+    """Whether each call of `sample` is the same computation, from the step and fixed memory, which
+    can be compiled. Others would repeat the numbers that they drew, with NumPy for example."""
     step, before = Tensor([0], dtype=dtypes.int32).contiguous(), GlobalCounters.kernel_count
     calls = zip(sample(step), sample(step), strict=True)
     return all(a.uop is b.uop for a, b in calls) and GlobalCounters.kernel_count == before

@@ -23,8 +23,8 @@ from tinygrad.helpers import DEV
 from tests.helpers import ROOT
 from tinykan import BSpline, Linear, Predictor, UserError, parameter_count
 from tinykan.networks import KAN
-from tinykan.sklearn import KANClassifier, KANRegressor
-from tinykan.sklearn.training import HeldOut, train, weight_decay, weighted_batches
+from tinykan.sklearn import KANClassifier, KANRegressor, training
+from tinykan.sklearn.training import HeldOut, Options, WeightedBatches, train
 from tinykan.training import mean_squared_error
 
 RNG = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_whole_weights_are_repeated_rows(make):
 def test_batches_draw_rows_by_weight():
     weights = np.array([1.0, 0.5, 2.5, 4.0])
     rows = np.arange(4.0)[:, None]
-    sample = weighted_batches(rows, rows, weights, batch=32, steps=5, seed=0)
+    sample = WeightedBatches(rows, rows, weights, batch=32, steps=5, seed=0)
     for step in range(5):
         x, y = (t.numpy() for t in sample(Tensor([step])))
         np.testing.assert_array_equal(x, y)
@@ -215,14 +215,35 @@ def test_random_state_none_starts_anew():
     assert not np.array_equal(*found)
 
 
+def test_a_compiled_step_serves_other_data_and_starts():
+    """What is fitted with the step of an earlier fit has the bits that it has without one."""
+    y = additive(X)
+    fits = [
+        ({"random_state": 0}, X[:280], y[:280]),
+        ({"random_state": 1}, X[:280], y[:280]),
+        ({"alpha": 0.0}, X[40:], -3 * y[40:]),
+        ({"early_stopping": True}, X[:290], y[:290]),
+    ]
+    alone = []
+    for options, rows, targets in fits:
+        training._kept.clear()
+        alone.append(KANRegressor(**SMALL, **options).fit(rows, targets))
+    training._kept.clear()
+    after = [KANRegressor(**SMALL, **options).fit(*data) for options, *data in fits]
+    assert len(training._kept) == 1
+    for found, expected in zip(after, alone, strict=True):
+        np.testing.assert_array_equal(found.predict(NEW), expected.predict(NEW))
+        assert found.history_.losses == expected.history_.losses
+        assert found.n_iter_ == expected.n_iter_
+
+
 def test_early_stopping_keeps_the_best_weights():
     y = np.random.default_rng(6).standard_normal((len(X), 1))  # noise: there is nothing to learn
-    model = KAN([3, 8, 1], BSpline(8), spline_weight=False)
-    sample = weighted_batches(X, y, np.ones(len(X)), batch=256, steps=400, seed=0)
+    sample = WeightedBatches(X, y, np.ones(len(X)), batch=256, steps=400, seed=0)
     held_out = HeldOut(NEW, np.zeros((200, 1)), np.ones(200), KANRegressor._losses, 5)
-    history, steps = train(
-        model, sample, steps=400, learning_rate=0.03, loss=mean_squared_error,
-        penalty=weight_decay(model, 0.0), held_out=held_out, progress=False,
+    model, history, steps = train(
+        lambda: KAN([3, 8, 1], BSpline(8), spline_weight=False), sample,
+        Options(400, 0.03, mean_squared_error, progress=False), decay=0.0, held_out=held_out,
     )  # fmt: skip
     assert steps < 400 and len(held_out.losses) == int(np.argmin(held_out.losses)) + 6
     kept = float(np.square(Predictor(model, 1024)(NEW)).mean())

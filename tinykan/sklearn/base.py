@@ -26,7 +26,7 @@ from tinykan.errors import UserError, check_integer
 from tinykan.interpret.pruning import prune
 from tinykan.networks import KAN, Network
 from tinykan.runs.widths import widths_for
-from tinykan.sklearn.training import CHUNK, HeldOut, train, weight_decay, weighted_batches
+from tinykan.sklearn.training import CHUNK, HeldOut, Options, WeightedBatches, train
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.standardization import Standardized
 from tinykan.tasks.symbol_names import symbol_names
@@ -126,16 +126,12 @@ class KANEstimator(BaseEstimator):
         if self.early_stopping:
             held_out = HeldOut(*rest, loss=self._losses, patience=self.n_iter_no_change)
         with _on(self.device):
-            model = KAN(widths, basis, spline_weight=False, seed=seed)
-            self.history_, self.n_iter_ = train(
-                model,
-                weighted_batches(*part, batch=self.batch, steps=steps, seed=seed),
-                steps=steps,
-                learning_rate=self.learning_rate,
-                loss=self._loss,
-                penalty=weight_decay(model, self.alpha / part[2].sum()),
+            model, self.history_, self.n_iter_ = train(
+                lambda: KAN(widths, basis, spline_weight=False, seed=seed),
+                WeightedBatches(*part, batch=self.batch, steps=steps, seed=seed),
+                Options(steps, self.learning_rate, self._loss, self.progress),
+                decay=self.alpha / part[2].sum(),
                 held_out=held_out,
-                progress=self.progress,
             )
         self.validation_losses_ = held_out.losses if held_out else None
         self._use(model)

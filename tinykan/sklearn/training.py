@@ -1,22 +1,28 @@
-"""The training of estimators: weighted batches, weight decay and early stopping."""
+"""The training of estimators: weighted batches, weight decay and early stopping; and a compiled
+step that serves them again, as in cross-validation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from tinygrad import Tensor, dtypes
+from tinygrad import Device, Tensor, dtypes
+from tinygrad.helpers import DEV, tqdm
+from tinygrad.nn.state import get_parameters, get_state_dict
 
 from tinykan.networks import Network
 from tinykan.tasks.fit import BestWeights
 from tinykan.tasks.prediction import Predictor
-from tinykan.tensors import learnable
-from tinykan.training import History, Loss, Penalty, Sampler, Training
+from tinykan.tensors import learnable, like, overwrite
+from tinykan.training import History, Loss, Penalty, Training
 
 EVALUATIONS = 50  # of the held-out rows in a training
 HALVINGS = 5  # of the learning rate, before a training that diverges is given up
 CHUNK = 1024  # rows of a prediction: tables are small
+KEPT = 8  # trainings whose compiled steps are kept,
+LARGEST = 2**22  # if their tables have no more numbers than that
 
 
 @dataclass
@@ -39,48 +45,18 @@ class HeldOut:
         return self.losses[-1]
 
 
-def train(
-    model: Network,
-    sample: Sampler,
-    *,
-    steps: int,
-    learning_rate: float,
-    loss: Loss,
-    penalty: Penalty,
-    held_out: HeldOut | None,
-    progress: bool,
-) -> tuple[History, int]:
-    """Trains `model` in place, until `held_out`, if given, has no lower loss; returns the history
-    and the number of steps."""
-    training = Training(
-        model, sample, steps=steps, learning_rate=learning_rate, loss=loss, penalty=penalty,
-        halvings=HALVINGS, log_every=max(1, steps // EVALUATIONS), progress=progress,
-    )  # fmt: skip
-    training.warned = True  # grids that move, which it would advise, are no matter of estimators
-    predict = Predictor(model, CHUNK)
-    best = BestWeights(model, held_out.patience) if held_out else None
-    for step in training:
-        if held_out is None or best is None or step.loss is None:
-            continue
-        best.add(held_out.evaluate(predict))
-        if best.exhausted:
-            break
-    training.refine()  # which only closes the bar, as there is no L-BFGS
-    if best:
-        best.restore()
-    return training.history, training.done
+@dataclass
+class Options:
+    """Of a training that estimators differ in: `steps` of Adam, `loss`, and as `learning_rate` the
+    highest."""
+
+    steps: int
+    learning_rate: float
+    loss: Loss
+    progress: bool
 
 
-def weight_decay(model: Network, strength: float) -> Penalty:
-    """`strength` / 2 times the sum of the squares of all parameters but biases."""
-    weights = [weight for weight in learnable(model) if weight.ndim > 1]
-    zero = Tensor.zeros(1).to(weights[0].device).sum()
-    return lambda values: sum((w.square().sum() for w in weights), zero) * (strength / 2)
-
-
-def weighted_batches(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray, *, batch: int, steps: int, seed: int
-) -> Sampler:
+class WeightedBatches:
     """A sampler of `steps` batches in which rows of `x` `[n, in]` and `y` `[n, out]` or `[n]`
     (class labels) occur in proportion to their `weights` `[n]`, as many times as that says, but for
     rounding. Integer weights draw the rows that repeated rows would.
@@ -88,22 +64,116 @@ def weighted_batches(
     A batch has one row from each of `batch` parts of equal weight. In rows that are sorted by their
     targets these are hence as evenly distributed in each batch as in all.
     """
-    parts = np.arange(batch) + np.random.default_rng(seed).random((steps, batch))
-    ends = np.cumsum(weights)
-    rows = np.searchsorted(ends, parts * (ends[-1] / batch), side="right").clip(0, len(x) - 1)
-    # Padded, so that tables of similar lengths, as in cross-validation, share compiled kernels.
-    padding = (1 << (len(x) - 1).bit_length()) - len(x)
-    inputs, targets = (
-        np.concatenate([values, np.zeros((padding, *values.shape[1:]), values.dtype)])
-        for values in (x, y)
-    )
-    number = dtypes.int32 if y.dtype.kind == "i" else dtypes.default_float
-    drawn = Tensor(rows.astype(np.int32)).realize()
-    every = Tensor(inputs, dtype=dtypes.default_float).realize()
-    all_targets = Tensor(targets, dtype=number).realize()
 
-    def sample(step: Tensor) -> tuple[Tensor, Tensor]:
-        row = drawn[step].flatten().contiguous()
-        return every[row], all_targets[row]
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        weights: np.ndarray,
+        *,
+        batch: int,
+        steps: int,
+        seed: int,
+    ) -> None:
+        parts = np.arange(batch) + np.random.default_rng(seed).random((steps, batch))
+        ends = np.cumsum(weights)
+        rows = np.searchsorted(ends, parts * (ends[-1] / batch), side="right")
+        # Padded, so that tables of similar lengths, as in cross-validation, share compiled kernels.
+        padding = (1 << (len(x) - 1).bit_length()) - len(x)
+        inputs, targets = (
+            np.concatenate([values, np.zeros((padding, *values.shape[1:]), values.dtype)])
+            for values in (x, y)
+        )
+        number = dtypes.int32 if y.dtype.kind == "i" else dtypes.default_float
+        self.rows = Tensor(rows.clip(0, len(x) - 1).astype(np.int32)).realize()
+        self.inputs = Tensor(inputs, dtype=dtypes.default_float).realize()
+        self.targets = Tensor(targets, dtype=number).realize()
 
-    return sample
+    def __call__(self, step: Tensor) -> tuple[Tensor, Tensor]:
+        row = self.rows[step].flatten().contiguous()
+        return self.inputs[row], self.targets[row]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.rows, self.inputs, self.targets]
+
+
+def train(
+    make: Callable[[], Network],
+    sample: WeightedBatches,
+    options: Options,
+    *,
+    decay: float,
+    held_out: HeldOut | None,
+) -> tuple[Network, History, int]:
+    """Trains the network that `make` returns, until `held_out`, if given, has no lower loss: gives
+    it, the history and the number of steps. `decay` / 2 times the sum of the squares of all
+    parameters but biases is added to the loss."""
+    model = make()
+    tensors = [*get_state_dict(model).items(), *enumerate(sample.tensors)]
+    shapes = [(name, tensor.shape, tensor.dtype) for name, tensor in tensors]
+    key = repr((model, shapes, options, Device.DEFAULT, DEV.value, dtypes.default_float))
+    # Out of the table while it is in use: there may be several threads.
+    repeatable = _kept.pop(key, None) or Repeatable(make(), sample, options)
+    history, steps = repeatable.run(model, sample, decay, held_out)
+    if sum(int(tensor.numel()) for tensor in sample.tensors) <= LARGEST:
+        _kept[key] = repeatable
+    for oldest in list(_kept)[:-KEPT]:
+        _kept.pop(oldest, None)
+    return model, history, steps
+
+
+class Repeatable:
+    """A training that can be done again: other networks of the same shapes, on other tables, take
+    the place of `model` and `sample` in their memory, to which the compiled step is bound."""
+
+    def __init__(self, model: Network, sample: WeightedBatches, options: Options) -> None:
+        self.model, self.sample = model, sample
+        self.decay = Tensor([0.0]).to(learnable(model)[0].device).realize()
+        steps = options.steps
+        self.training = Training(
+            model, sample, steps=steps, learning_rate=options.learning_rate, loss=options.loss,
+            penalty=weight_decay(model, self.decay), log_every=max(1, steps // EVALUATIONS),
+            progress=options.progress,
+        )  # fmt: skip
+        self.training.warned = True  # grids that move, which it would advise, are not theirs
+        self.start = self.training.adam.state()
+        self.predict = Predictor(model, CHUNK)
+
+    def run(
+        self, model: Network, sample: WeightedBatches, decay: float, held_out: HeldOut | None
+    ) -> tuple[History, int]:
+        """Trains `model`, on `sample`; gives the history and the number of steps."""
+        training, tensors = self.training, get_parameters(self.model)
+        given = [*get_parameters(model), *sample.tensors]
+        for tensor, values in zip([*tensors, *self.sample.tensors], given, strict=True):
+            overwrite(tensor, values.numpy())
+        overwrite(self.decay, np.array([decay]))
+        training.adam.restore(self.start)
+        training.guard.watch(self.model, 0)
+        training.guard.first_loss = math.inf
+        training.done, training.halvings, training.history = 0, HALVINGS, History()
+        training.bar = tqdm(total=training.total, unit="step", disable=training.bar.disable)
+        best = BestWeights(self.model, held_out.patience) if held_out else None
+        for step in training:
+            if held_out is None or best is None or step.loss is None:
+                continue
+            best.add(held_out.evaluate(self.predict))
+            if best.exhausted:
+                break
+        training.refine()  # which only closes the bar, as there is no L-BFGS
+        if best:
+            best.restore()
+        for tensor, trained in zip(get_parameters(model), tensors, strict=True):
+            tensor.replace(like(trained, trained.numpy()))
+        return training.history, training.done
+
+
+_kept: dict[str, Repeatable] = {}
+
+
+def weight_decay(model: Network, strength: Tensor) -> Penalty:
+    """`strength` / 2 times the sum of the squares of all parameters but biases."""
+    weights = [weight for weight in learnable(model) if weight.ndim > 1]
+    zero = Tensor.zeros(1).to(weights[0].device).sum()
+    return lambda values: sum((w.square().sum() for w in weights), zero) * (strength.sum() / 2)
