@@ -30,6 +30,15 @@ DENSE_BASES = [
     tinykan.Wavelet(2),
 ]
 
+
+def some(names: Iterable[str], of_default: str) -> list[Any]:
+    """Parameters of a test: all `names`, but those that are not in `of_default` (a text with
+    commas) only where long tests run."""
+    short = of_default.split(", ")
+    assert set(short) <= set(names)
+    return [name if name in short else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
 needs_float64 = pytest.mark.skipif(not has_float64(), reason="the device has no float64")
 
 

@@ -205,7 +205,14 @@ def tinygrads_own():
 
 
 @pytest.mark.parametrize(
-    "make", [Counted, counted_slices, read_steps, tinygrads_own], ids=lambda make: make.__name__
+    "make",
+    [
+        Counted,
+        pytest.param(counted_slices, marks=pytest.mark.long),
+        pytest.param(read_steps, marks=pytest.mark.long),
+        tinygrads_own,
+    ],
+    ids=lambda make: make.__name__,
 )
 def test_a_sampler_that_cannot_be_compiled_gives_every_step_its_own_batch(make):
     """Frozen, these fit three points superbly, and the rest not at all."""

@@ -11,6 +11,7 @@ from tinygrad import Tensor
 
 from tests.export.browser import answer_of, needs_chromium
 from tests.export.networks import outputs, trained
+from tests.helpers import some
 from tinykan import KAN, BSpline, Siren
 from tinykan.errors import UserError
 from tinykan.export import lowered
@@ -78,7 +79,7 @@ def assert_seen(model, seen, size, slice_=None) -> None:
 
 
 @needs_chromium
-@pytest.mark.parametrize("query", ["", "?javascript"])
+@pytest.mark.parametrize("query", some(["", "?javascript"], "?javascript"))
 def test_a_picture_beside_its_original(query):
     model = trained(KAN([2, 4, 1], BSpline(6, 3), seed=3))
     size = 20, 12

@@ -72,6 +72,7 @@ def test_a_loss_that_sees_the_model_has_whole_batches(updates):
     assert (model.layers[0].basis.knots is not None) == bool(updates)
 
 
+@pytest.mark.long
 def test_a_run_with_moving_grids_resumes_with_the_same_bits():
     sample = batches(*far(RNG.uniform(-1, 1, (128, 1))), 32)
     options = {"steps": 24, "grid_updates": 4, "log_every": 6}

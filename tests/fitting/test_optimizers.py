@@ -9,6 +9,7 @@ import pytest
 from tinygrad import Tensor
 from tinygrad.nn import optim
 
+from tests.helpers import some
 from tinykan import KAN, MLP, BSpline, Training, UserError, batches, fit
 from tinykan.kernels.tinygrad_versions import optimizers_enabled
 from tinykan.optim import learning_rates
@@ -38,7 +39,7 @@ def fitted(model, **options):
     return values(model)
 
 
-@pytest.mark.parametrize("name", [pytest.param("lamb", marks=pytest.mark.long), "sgd", "muon"])
+@pytest.mark.parametrize("name", some(["lamb", "sgd", "muon"], "sgd"))
 def test_an_optimizer_does_what_it_does_by_hand(name):
     model = network()
     weights, x, y = learnable(model), Tensor(X), Tensor(Y)
@@ -112,7 +113,7 @@ def test_adamw_is_pytorchs_and_adams_with_its_decay():
     np.testing.assert_allclose(adams, expected, atol=2e-6)  # float32
 
 
-@pytest.mark.parametrize("name", ["adamw", pytest.param("muon", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", some(["adamw", "muon"], "adamw"))
 def test_a_training_resumes_with_the_same_bits(name):
     sample = batches(X, Y, 8)
     options = {"steps": 8, "optimizer": MAKES[name], "log_every": 3, "progress": False}

@@ -10,6 +10,7 @@ import pytest
 import sympy
 from tinygrad import Tensor
 
+from tests.helpers import some
 from tests.interpret.helpers import exponential_network, named_network, points, spline_network
 from tinykan import (
     KAN,
@@ -179,7 +180,9 @@ def test_rounding_writes_whole_numbers_and_multiples_of_pi():
     assert large == 1000000 * x + sympy.Float("0.7")  # both terms count where x is small
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "sine", "sine30"])
+@pytest.mark.parametrize(
+    "activation", some(["tanh", "relu", "silu", "sine", "sine30"], "tanh, sine30")
+)
 def test_activations_are_in_the_formula(activation):
     x, symbolic = points(40), named_network()
     symbolic.activation = activation

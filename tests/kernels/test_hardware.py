@@ -35,6 +35,22 @@ def test_what_the_system_lists_is_tried(tmp_path, monkeypatch, machine):
     assert {name for name in SIGNS if may_be_present(name, "linux", tmp_path)} == expected
 
 
+def test_opencl_is_tried_where_it_may_have_a_driver(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "opencl_is_a_gpu", lambda: True)
+    for name in ("OCL_ICD_VENDORS", "OCL_ICD_FILENAMES"):
+        monkeypatch.delenv(name, raising=False)
+    assert not may_be_present("CL", "linux", tmp_path)
+    assert may_be_present("CL", "darwin", tmp_path)
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(tmp_path))
+    assert may_be_present("CL", "linux", tmp_path)
+    monkeypatch.delenv("OCL_ICD_VENDORS")
+    (tmp_path / "etc/OpenCL/vendors").mkdir(parents=True)
+    (tmp_path / "etc/OpenCL/vendors/nvidia.icd").write_text("libnvidia-opencl.so.1")
+    assert may_be_present("CL", "linux", tmp_path)
+    monkeypatch.setattr(hardware, "opencl_is_a_gpu", lambda: False)  # as PoCL
+    assert not may_be_present("CL", "linux", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("system", "expected"),
     [("darwin", {"METAL", "AMD", "NV", "CUDA"}), ("win32", {"AMD", "NV", "CUDA"})],

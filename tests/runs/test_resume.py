@@ -70,6 +70,7 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_run_of_muon_goes_on_with_the_same_bits(tmp_path):
     options = ("--optimizer", "muon", "--quiet")
     whole, folder = tmp_path / "whole", tmp_path / "run"

@@ -187,7 +187,14 @@ def test_nodes_can_be_removed_and_single_edges_cannot(kind):
         made.pruned(np.ones(3, dtype=bool), every, live, np.zeros(4))
 
 
-@pytest.mark.parametrize(("kind", "lbfgs"), [("spline", 20), ("sines of nodes", 0), ("staf", 20)])
+@pytest.mark.parametrize(
+    ("kind", "lbfgs"),
+    [
+        pytest.param("spline", 20, marks=pytest.mark.long),
+        pytest.param("sines of nodes", 0, marks=pytest.mark.long),
+        ("staf", 20),
+    ],
+)
 def test_it_learns_under_every_optimizer(kind, lbfgs):
     """A product of two inputs, in two layers: to a tenth of its variance at most."""
     x = np.random.default_rng(4).uniform(-1, 1, (200, 2))

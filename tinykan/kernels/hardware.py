@@ -34,7 +34,7 @@ def may_be_present(name: str, system: str = sys.platform, root: Path = Path("/")
     """Whether the accelerator that tinygrad calls `name` is worth a try on an operating `system`
     whose files are at `root`. Devices that are named are tried without being asked for here."""
     if name == "CL":
-        return opencl_is_a_gpu()
+        return _lists_opencl(system, root) and opencl_is_a_gpu()
     if name == "METAL":
         return system == "darwin"
     if os.environ.get("MOCKGPU"):
@@ -80,6 +80,13 @@ def vector_floats(machine: str = platform.machine(), root: Path = Path("/")) -> 
         return 16 if "avx512f" in (root / "proc/cpuinfo").read_text().split() else 8
     except OSError:
         return 8
+
+
+def _lists_opencl(system: str, root: Path) -> bool:
+    """Whether OpenCL may have a driver: on Linux, its loader looks for their names in a folder, or
+    where a variable says. Without any, the search for the loader is saved."""
+    named = any(os.environ.get(name) for name in ("OCL_ICD_VENDORS", "OCL_ICD_FILENAMES"))
+    return system != "linux" or named or any(root.glob("etc/OpenCL/vendors/*"))
 
 
 def _listed(root: Path, pattern: str, vendors: tuple[str, ...]) -> bool:
