@@ -12,6 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.ensemble import BaggingRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -235,6 +236,14 @@ def test_a_compiled_step_serves_other_data_and_starts():
         np.testing.assert_array_equal(found.predict(NEW), expected.predict(NEW))
         assert found.history_.losses == expected.history_.losses
         assert found.n_iter_ == expected.n_iter_
+
+
+def test_threads_get_what_one_thread_gets():
+    y = additive(X)
+    expected = cross_val_score(KANRegressor(**SMALL), X, y, cv=3)
+    with parallel_config("threading", n_jobs=3):
+        found = cross_val_score(KANRegressor(**SMALL), X, y, cv=3)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_early_stopping_keeps_the_best_weights():

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import math
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from numbers import Real
 from pathlib import Path
@@ -34,6 +35,7 @@ from tinykan.training import Loss
 
 LEAST_STEPS, PASSES = 100, 40  # by default
 SAMPLES = 1000  # rows of the training data that a fitted estimator keeps, for its interpretation
+ONE_AT_A_TIME = threading.RLock()  # tinygrad traces the computations of one thread at a time
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # inputs, targets and weights
 Estimator = TypeVar("Estimator", bound="KANEstimator")
 
@@ -184,7 +186,11 @@ class KANEstimator(BaseEstimator):
         """Of the network `[n, out]`, in float64."""
         check_is_fitted(self)
         x = validate_data(self, x, reset=False, dtype=np.float64)
-        return self._predictor(self._standardized(x)).astype(np.float64)
+        return self._of_network(x)
+
+    def _of_network(self, x: np.ndarray) -> np.ndarray:
+        with ONE_AT_A_TIME:
+            return self._predictor(self._standardized(x)).astype(np.float64)
 
     def _values(self, outputs: np.ndarray) -> np.ndarray:
         """The function that is fitted, of the network's outputs `[n, out]`."""
@@ -197,7 +203,7 @@ class KANEstimator(BaseEstimator):
 
     def _described(self, rows: np.ndarray) -> np.ndarray:
         """What a formula is for, at the rows of the training data that were kept."""
-        return self._values(self._predictor(self._standardized(rows)).astype(np.float64))
+        return self._values(self._of_network(rows))
 
     def _samples(self) -> np.ndarray:
         check_is_fitted(self)
@@ -236,10 +242,11 @@ class KANEstimator(BaseEstimator):
 @contextlib.contextmanager
 def _on(name: str | None) -> Iterator[None]:
     """Within it, `name` is the default device, if given. Raises DeviceError."""
-    before = DEV.value
-    try:
-        if name is not None:
-            devices.select(name)
-        yield
-    finally:
-        DEV.value = before
+    with ONE_AT_A_TIME:
+        before = DEV.value
+        try:
+            if name is not None:
+                devices.select(name)
+            yield
+        finally:
+            DEV.value = before

@@ -113,7 +113,7 @@ def train(
     tensors = [*get_state_dict(model).items(), *enumerate(sample.tensors)]
     shapes = [(name, tensor.shape, tensor.dtype) for name, tensor in tensors]
     key = repr((model, shapes, options, Device.DEFAULT, DEV.value, dtypes.default_float))
-    # Out of the table while it is in use: there may be several threads.
+    # Out of the table while it is in use: what an error interrupts is not used again.
     repeatable = _kept.pop(key, None) or Repeatable(make(), sample, options)
     history, steps = repeatable.run(model, sample, decay, held_out)
     if sum(int(tensor.numel()) for tensor in sample.tensors) <= LARGEST:
