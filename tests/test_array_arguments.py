@@ -88,7 +88,8 @@ INTERNAL = {
     "export.layer_curves", "export.tables", "interpret.factors",
     "taylor.networks.derivatives",  # of tensors; its directions are checked in tests/taylor
     "checkpoint", "initializers", "kernels", "optim", "runs", "studies", "tensors", "training",
-    "fitting.full_batch", "fitting.least_squares", "fitting.lbfgs", "fitting.preconditioner",
+    "fitting.broyden", "fitting.full_batch", "fitting.least_squares", "fitting.lbfgs",
+    "fitting.preconditioner",
     "fitting.grids.knot_vectors", "fitting.grids.knots_from_samples",
     "fitting.grids.extended_knots", "fitting.grids.refit",
     "fitting.grids.with_knots", "interpret.attribution.backpropagated",

@@ -36,13 +36,9 @@ class CheckpointError(UserError):
 
 
 def save(
-    model: Network,
-    path: str | Path,
-    *,
-    training: dict[str, np.ndarray] | None = None,
-    record: dict[str, Any] | None = None,
-    previous: Path | None = None,
-) -> None:
+    model: Network, path: str | Path, *, training: dict[str, np.ndarray] | None = None,
+    record: dict[str, Any] | None = None, previous: Path | None = None,
+) -> None:  # fmt: skip
     """Writes `model` to `path` completely or not at all, with arrays and a JSON record of its
     training if given. An earlier file there becomes `previous`, if given. Raises OSError."""
     metadata = {

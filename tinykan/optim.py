@@ -101,8 +101,7 @@ class Adam:
 
     def slow_down(self, factor: float) -> None:
         """Multiplies the rates of all further steps, and forgets the moments."""
-        overwrite(
-            self.table, self.table.numpy() * np.array([factor, 1, factor][: self.table.shape[1]])
-        )
+        columns = np.array([factor, 1, factor][: self.table.shape[1]])
+        overwrite(self.table, self.table.numpy() * columns)
         for tensor in (*self.m, *self.v):
             overwrite(tensor, np.zeros(tensor.shape))

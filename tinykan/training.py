@@ -17,7 +17,7 @@ from tinygrad.helpers import GlobalCounters, tqdm
 from tinykan.errors import DivergenceError, UserError, check_integer, warn
 from tinykan.networks import Network
 from tinykan.optim import Adam, Schedule, learning_rates
-from tinykan.tensors import learnable
+from tinykan.tensors import learnable, overwrite
 
 Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 Loss = Callable[..., Tensor]  # of predictions and targets, or of the model, inputs and targets
@@ -76,7 +76,6 @@ def objective_of(
 ) -> Objective:
     """The loss plus the penalty, and a report `[1 + layers]` of the loss alone and of each layer's
     share of inputs outside its grid, as a function of the model's inputs and targets."""
-
     whole = sees_model(loss)
 
     def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,12 +130,13 @@ class Training:
 
     `loss` is a function of predictions and targets, or, if it takes three arguments, of the model,
     the inputs and the targets; L-BFGS then has no preconditioner, and `grid_updates` default to 0,
-    since both know values, not derivatives. `penalty`, of the inputs of every layer and the output
-    `[n, features]`, is added to the loss that is minimized, not to the one that is reported; with
-    it, too, L-BFGS has no preconditioner, which knows only what the outputs ask for. Every
-    `log_every` steps (by default about 100 times in all) the loss is read back and recorded in
-    `history`; what the caller does with a logged step is not counted in the seconds. `progress`
-    shows a bar on terminals and in notebooks.
+    since both know values, not derivatives. A loss that has one for the steps of Adam, `stepping`,
+    may change tensors there, which it has by name in `kept`. `penalty`, of the inputs of every
+    layer and the output `[n, features]`, is added to the loss that is minimized, not to the one
+    that is reported; with it, too, L-BFGS has no preconditioner, which knows only what the outputs
+    ask for. Every `log_every` steps (by default about 100 times in all) the loss is read back and
+    recorded in `history`; what the caller does with a logged step is not counted in the seconds.
+    `progress` shows a bar on terminals and in notebooks.
 
     `state()`, after a step of Adam, is what `resume` takes: with a model that has the weights of
     that step, the training continues with the same bits. L-BFGS is repeated from its beginning.
@@ -174,6 +174,8 @@ class Training:
         self.model, self.sample, self.steps, self.lbfgs = model, sample, steps, lbfgs
         self.grid_updates, self.grid_eps, self.halvings = grid_updates, grid_eps, halvings
         self.objective, self.sees_model = objective_of(model, loss, penalty), sees_model(loss)
+        self.stepping = objective_of(model, getattr(loss, "stepping", loss), penalty)
+        self.kept: dict[str, Tensor] = getattr(loss, "kept", {})
         self.of_outputs = not (self.sees_model or penalty)
         rate = 1e-2 if learning_rate is None else learning_rate
         rates = learning_rates(rate, steps, schedule, warmup)
@@ -197,12 +199,14 @@ class Training:
             arrays, record = resume
             self.adam.restore(arrays)
             self.guard.restore(arrays, record["guard"])
+            for name, tensor in self.kept.items():
+                overwrite(tensor, arrays[name])
             self.history = History(**record["history"])
             self.done, self.halvings = record["step"], record["halvings"]
         first = [] if _depends_on_step_alone(sample) else self.points(self.done)
         batch = [t.clone().realize() for t in first]  # a slice is a view, which cannot be filled
         given = (lambda step: (batch[0], batch[1])) if batch else sample
-        step = training_step(given, self.adam, self.objective)
+        step = training_step(given, self.adam, self.stepping)
         self.batch, self.take_step = batch, TinyJit(step)
         self.progress, self.warned = progress, False
         hidden = not (progress and (sys.stderr.isatty() or "ipykernel" in sys.modules))
@@ -244,7 +248,8 @@ class Training:
         """The state after the last step of Adam, without the weights."""
         record: dict[str, Any] = {"step": self.done, "halvings": self.halvings}
         record |= {"history": asdict(self.history), "guard": self.guard.record()}
-        return self.adam.state() | self.guard.arrays(), record
+        kept = {name: tensor.numpy() for name, tensor in self.kept.items()}
+        return self.adam.state() | self.guard.arrays() | kept, record
 
     def points(self, step: int) -> list[Tensor]:
         """The inputs and targets of a step, outside the compiled one."""

@@ -32,6 +32,9 @@ class Config(Options):
     candidates: int = option(
         1, "with --resample: of so many points the one with the largest residual", minimum=1
     )
+    attention: bool = option(
+        False, "weigh each point of the grid by its residual in the steps so far"
+    )
     hard_constraints: bool = option(
         False, "solve by an ansatz that has the values on the sides, whatever the network is"
     )
@@ -46,7 +49,11 @@ def main(config: Config) -> None:
     say = (lambda *_: None) if config.quiet else print
     devices.announce(config.quiet)
     task = EquationTask(
-        config.equation, config.resample, config.hard_constraints, config.candidates
+        config.equation,
+        config.resample,
+        config.hard_constraints,
+        config.candidates,
+        config.attention,
     )
     model = network_for(task, config, config.seed)
     grids = grids_from(config.refine, model)

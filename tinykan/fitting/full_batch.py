@@ -47,7 +47,11 @@ class FullBatch:
         self.batch: list[Tensor] = [t.contiguous().realize() for t in points]
         self.moves, self.mover = grid_moves(training, training.lbfgs, updates)
         self.optimizer = LBFGS(
-            training.model, training.objective, *self.batch, precondition=training.of_outputs
+            training.model,
+            training.objective,
+            *self.batch,
+            precondition=training.of_outputs,
+            whole=training.sees_model,
         )
         training.guard.check(training.done, self.optimizer.report()[0])
 

@@ -12,6 +12,7 @@ from tinygrad.dtype import DType
 from tinygrad.nn.state import get_state_dict
 
 from tinykan.errors import need
+from tinykan.fitting import broyden
 from tinykan.fitting.preconditioner import GaussNewtonPreconditioner
 from tinykan.networks import Network
 from tinykan.tensors import learnable
@@ -24,12 +25,38 @@ ROUNDING = 1e-12  # a relative decrease of the loss below this is none
 CALLBACK = 99  # SciPy's status of a minimization that its callback ended
 
 
+def _lbfgs(
+    value: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    start: np.ndarray,
+    callback: Callable[[Any], None],
+    evaluations: int,
+) -> Any:
+    """As tinykan.fitting.broyden.minimize, by SciPy's L-BFGS."""
+    limits = {
+        "maxiter": np.iinfo(np.int32).max,
+        "maxfun": np.iinfo(np.int32).max,
+        "ftol": 0.0,
+        "gtol": 0.0,
+    }
+    found = optimize.minimize(
+        value,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        callback=callback,
+        options={**limits, "maxcor": MEMORY, "maxls": evaluations},
+    )
+    found.success = found.status == CALLBACK
+    return found
+
+
 class LBFGS:
     """Minimizes `objective(x, y)` over the parameters of `model`, for its inputs `x` `[n, in]` and
     targets `y`, in the model's type. The objective returns the value to minimize, and values to
     report. The preconditioner is that of a mean squared error of the outputs: without
     `precondition`, as for the residual of an equation or with a penalty that asks for sparsity, the
-    parameters are left as they are."""
+    parameters are left as they are. With `whole` a network of few enough parameters (`LARGEST` of
+    tinykan.fitting.broyden) is trained by Broyden's method with the whole matrix instead."""
 
     def __init__(
         self,
@@ -39,10 +66,12 @@ class LBFGS:
         y: Tensor,
         *,
         precondition: bool = True,
+        whole: bool = False,
     ) -> None:
         self.model, self.inputs = model, x if precondition else None
         self.weights = learnable(model)
         sizes = [int(weight.numel()) for weight in self.weights]
+        self._minimize = broyden.minimize if whole and sum(sizes) <= broyden.LARGEST else _lbfgs
         self._ends = np.cumsum(sizes).tolist()
         self._starts = [end - size for end, size in zip(self._ends, sizes, strict=True)]
 
@@ -91,25 +120,12 @@ class LBFGS:
         failures, lowest = 0, np.inf
         while done < iterations and failures < 2:
             preconditioner = GaussNewtonPreconditioner(self.model, self.inputs)
-            found = optimize.minimize(
-                value,
-                preconditioner.from_weights(self._flat()),
-                jac=True,
-                method="L-BFGS-B",
-                callback=iterated,
-                options={
-                    "maxiter": iterations - done,
-                    "maxfun": LINE_SEARCH * (iterations + 1),
-                    "maxcor": MEMORY,
-                    "maxls": LINE_SEARCH,
-                    "ftol": 0.0,
-                    "gtol": 0.0,
-                },
-            )
+            start = preconditioner.from_weights(self._flat())
+            found = self._minimize(value, start, iterated, LINE_SEARCH)
             Tensor.realize(*self._assigned(self._tensor(preconditioner.to_weights(found.x))))
             failures = 0 if found.fun < lowest - ROUNDING * abs(found.fun) else failures + 1
             lowest = min(lowest, found.fun)
-            if found.status == CALLBACK:
+            if found.success:  # the callback ended it
                 break
         return done
 

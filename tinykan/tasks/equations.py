@@ -11,27 +11,30 @@ from tinygrad import Tensor, dtypes
 
 from tinykan.errors import UserError, check_integer, lookup
 from tinykan.networks import Network
+from tinykan.tasks.attention import ResidualAttention, Weighed
 from tinykan.tasks.boxes import grid
 from tinykan.tasks.equation import Equation
 from tinykan.tasks.ready_equations import EQUATIONS
 from tinykan.tasks.sampling import as_tensor, uniform
 from tinykan.tasks.task import Prediction, Task
-from tinykan.training import Sampler
+from tinykan.training import Loss, Sampler
 
 
 @dataclass(frozen=True)
 class EquationTask(Task):
     """A ready equation by its name, or an Equation. Its interior points are those of a grid or,
     with `resample`, as many that are drawn anew at each step: each is the one of so many
-    `candidates` at which the squared residual is largest. With `hard_constraints` the network is a
-    part of the equation's ansatz, which has the values on the sides by construction; these are then
-    not trained on. Raises UserError for an unknown name, for hard constraints without an ansatz,
-    and for several candidates without `resample`."""
+    `candidates` at which the squared residual is largest. With `attention` each point of the grid
+    has a weight that follows its residual (ResidualAttention). With `hard_constraints` the network
+    is a part of the equation's ansatz, which has the values on the sides by construction; these are
+    then not trained on. Raises UserError for an unknown name, for hard constraints without an
+    ansatz, for several candidates without `resample`, and for attention with it."""
 
     equation: str | Equation = "poisson"
     resample: bool = False
     hard_constraints: bool = False
     candidates: int = 1
+    attention: bool = False
     out_features = 1
     score = "mse"
     encoding = "none"
@@ -40,6 +43,8 @@ class EquationTask(Task):
         check_integer("candidates", self.candidates, 1)
         if self.candidates > 1 and not self.resample:
             raise UserError(f"candidates {self.candidates} need resample: a grid has no others")
+        if self.attention and self.resample:
+            raise UserError("attention is for the points of a grid: resample draws others")
         problem = self.problem  # an unknown name is found before training
         if self.hard_constraints:
             problem.offset_and_factor(Tensor.zeros(1, problem.in_features))
@@ -77,7 +82,10 @@ class EquationTask(Task):
 
     def sampler(self, batch: int, seed: int) -> Sampler:
         """Interior points, `batch` of them if there are more, before all points on the sides; of
-        candidates, so many times as many."""
+        candidates, so many times as many. Raises UserError if there are more with attention, for
+        which each must be there at each step."""
+        if self.attention and batch < len(self.interior):
+            raise UserError(f"batch {batch}: attention needs all {len(self.interior)} points")
         count = min(batch, len(self.interior)) * self.candidates
         interior = as_tensor(self.interior, "inputs")
         none = Tensor.zeros(count, 1, dtype=interior.dtype)
@@ -99,13 +107,20 @@ class EquationTask(Task):
 
         return sample
 
-    def loss(self, model: Network, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
-        """The weighted mean squared residual, and the mean squared error on the sides."""
+    @property
+    def loss(self) -> Loss:
+        """The weighted mean squared residual, and the mean squared error on the sides. With
+        attention, a new one each time, whose weights are at their start."""
+        return ResidualAttention(self._loss, len(self.interior)) if self.attention else self._loss
+
+    def _loss(
+        self, model: Network, x: Tensor, y: Tensor, weighed: Weighed = lambda residual: residual
+    ) -> Tensor:
         count = len(x) - len(self.boundary)
         inside = x[:count].contiguous()
         if self.candidates > 1:
             inside = self._worst(model, inside)
-        residual = self.problem.residuals(model, inside, self.hard_constraints)
+        residual = weighed(self.problem.residuals(model, inside, self.hard_constraints))
         value = self.problem.weight * residual.square().mean()
         if count == len(x):
             return value
