@@ -104,7 +104,7 @@ INTERNAL = {
     "tasks.color_profiles", "tasks.deep_images", "tasks.delimited", "tasks.image_files",
     "tasks.reference_solutions",
     "tasks.image_samples", "tasks.sampling.as_tensor", "tasks.scores", "tasks.slices",
-    "tasks.symbol_names", "tasks.tables",
+    "tasks.spectrum", "tasks.symbol_names", "tasks.tables",
     "tasks.images.as_image", "tasks.images.bicubic", "tasks.images.from_bytes",
     "tasks.images.interpolate", "tasks.images.to_bytes", "tasks.images.to_pillow",
     "tasks.target_functions", "sklearn",

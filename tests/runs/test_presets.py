@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tinygrad import Tensor
 
 from tinykan import (
     BSpline,
@@ -12,16 +13,23 @@ from tinykan import (
     Linear,
     Network,
     Polynomial,
+    Scaled,
     Sines,
     UserError,
     parameter_count,
 )
-from tinykan.runs.presets import MODELS, ModelOptions, build
+from tinykan.runs.presets import MODELS, ModelOptions, build, encoding_for, network_for
 from tinykan.runs.records import network_options
+from tinykan.tasks import FunctionTask, ImageTask, SlicesTask, Task
+from tinykan.tasks.spectrum import highest_frequency
 
 
 def built(**options) -> Network:
     return build(ModelOptions(**options), 2, 1)
+
+
+def auto(task: Task, model: str, text: str = "auto") -> Network:
+    return network_for(task, ModelOptions(model=model, encoding=text), 0)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -64,6 +72,50 @@ def test_first_biases_of_finer_are_wide():
     assert 4 < first < 5 and hidden < 0.2  # of some 57 biases, and 1 / sqrt(57)
 
 
+def test_fkan_is_a_fourier_layer_before_sines():
+    """Against its formula in float64; and the first layer starts with a variance of 1."""
+    model = built(model="fkan", parameters=3000, depth=2, omega=20.0)
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 2)).astype(np.float32)
+    angles = 0.5 * np.pi * x.astype(float)[:, :, None] * np.arange(1, 17)
+    functions = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    first, second, last = ([p.numpy().astype(float) for p in (layer.coefficients, layer.bias)]
+                           for layer in model.layers)  # fmt: skip
+    nodes = np.einsum("bin,ino->bo", functions, first[0]) + first[1]
+    hidden = np.sin(20 * (nodes @ second[0][:, 0] + second[1]))
+    expected = hidden @ last[0][:, 0] + last[1]
+    np.testing.assert_allclose(model(Tensor(x)).numpy(), expected, atol=1e-4)  # 20 times rounding
+    assert nodes.var() == pytest.approx(1, rel=0.2)  # of some 40 nodes
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "rate"),
+    [
+        (ImageTask(size=32), {}, 30),
+        (ImageTask(size=32), {"omega": 20.0, "model": "finer"}, 20),
+        (ImageTask(size=32, held_out=True), {"model": "shared-spline"}, 30),
+        (SlicesTask(), {"model": "siren-kan"}, 30),
+    ],
+)
+def test_the_first_frequency_follows_from_the_image_that_is_trained_on(task, options, rate):
+    """Up to 0.18 of that below which lie 98 % of the energy: of rate * factor * a weight below
+    1 / in_features."""
+    options = ModelOptions(**{"model": "siren", **options}, encoding="auto", parameters=2000)
+    encoding = network_for(task, options, 0).encoding
+    image = np.moveaxis(task.slices, 0, -1) if isinstance(task, SlicesTask) else task.image
+    if getattr(task, "held_out", False):
+        image = image[::2, ::2]
+    expected = 0.18 * highest_frequency(image, 0.98)
+    assert rate * encoding.factor / task.in_features == pytest.approx(expected, rel=5e-3)  # digits
+
+
+def test_less_energy_has_lower_frequencies_and_one_color_has_none():
+    task = ImageTask(size=32)
+    lower, usual = (encoding_for(task, text, 30.0) for text in ("auto(0.5)", "auto"))
+    assert 0 < lower.factor < usual.factor
+    task.image[:] = 0.5
+    assert encoding_for(task, "auto", 30.0) == Scaled(2, 1.0)
+
+
 def test_the_last_of_several_bases_is_repeated():
     model = built(basis="Linear, BSpline(9), BSpline(4), ...", depth=4)
     nine, four = BSpline(9), BSpline(4)
@@ -86,6 +138,9 @@ def test_the_last_of_several_bases_is_repeated():
         (lambda: built(basis="Linear, Linear, Linear, ...", depth=1), "names 3 bases for 2 layers"),
         (lambda: built(model="tanh", omega=3.0), "--omega 3 is for the models siren, h-siren"),
         (lambda: built(model="siren", first_bias=3.0), "--first-bias 3 is for the models finer"),
+        (lambda: auto(ImageTask(size=8), "spline"), "auto is for the models siren, h-siren, finer"),
+        (lambda: auto(FunctionTask(), "siren"), "auto is for images; for others name a factor"),
+        (lambda: auto(ImageTask(size=8), "siren", "auto(2)"), "share 2 of the energy must be"),
         (lambda: built(model="edge-tanh", basis="BSpline"), "takes one Polynomial"),
         (lambda: built(model="edge-tanh", base="silu"), "edge-tanh has no base function"),
     ],

@@ -68,6 +68,16 @@ def test_resolved_options(options, expected):
         assert found[name] == value or str(found[name]).startswith(str(value))
 
 
+def test_a_chosen_frequency_is_in_the_record():
+    """A run is resumed, and its model rendered, without the choice being made again."""
+    options = Options(**SMALL, model="siren", encoding="auto")
+    found, model = record(options), network_for(TASK, options, 0)
+    assert found["encoding"] == f"scaled(factor={model.encoding.factor})"
+    again = replace(options, encoding=found["encoding"])
+    assert record(again) == found
+    assert comparable(found, options, TASK) == comparable(found, again, TASK)
+
+
 def test_a_record_of_an_earlier_version_is_of_the_same_run():
     """It left options at their defaults open, and had neither widths nor the newest options."""
     options = Options(**SMALL, lr=None)

@@ -6,12 +6,15 @@ import os
 import sys
 import threading
 import time
+from dataclasses import asdict, replace
 
 import pytest
 
 from tests.studies.helpers import wait_for
 from tinykan import UserError
 from tinykan.studies.queue import DEATHS, Queue
+from tinykan.studies.report import build_report
+from tinykan.studies.worker import UNKNOWN, results
 
 
 def test_cells_in_the_queue(study, tmp_path):
@@ -48,6 +51,28 @@ def test_cells_in_the_queue(study, tmp_path):
     Queue(f"sqlite:///{tmp_path / 'deep' / 'study.db'}", "tiny").work(second, succeed)
     assert ran[1] == (second, True)
     assert queue.records()[second.key].state == "complete"
+
+
+def test_cells_of_other_code_are_left_alone(study, tmp_path):
+    """A former one waits, another is complete: neither is run, nor taken for this code's."""
+    tiny = study()
+    now, *_ = tiny.cells(lambda cell: None)
+    former = replace(now, version=now.version - 1)
+    queue = Queue(f"sqlite:///{tmp_path / 'study.db'}", "tiny")
+    queue.work(former, lambda *_: {"score": 1.0})
+    waits = replace(former, data="other")
+    queue._study.enqueue_trial({}, user_attrs={"key": waits.key, **asdict(waits)})
+    result = {"shape": "", "parameters": 0, "compile_seconds": 0, "train_seconds": 0, "scores": {}}
+    ran = []
+    while queue.records().get(now.key, UNKNOWN).state == "waiting":
+        queue.work(now, lambda cell, again: ran.append(cell) or {"score": 2.0, **result})
+    assert [cell.key for cell in ran] == [now.key]
+    assert queue.records()[former.key].version == now.version - 1
+    found = results(tiny, queue, "")
+    assert found.version == now.version and found.left_out == {str(former.version): 1}
+    assert [c.key for c in found.cells if c.state == "complete"] == [now.key]
+    expected = "Runs of other code are left out: 1 complete of version 1, where this is 2 of"
+    assert expected in build_report(found).progress
 
 
 @pytest.mark.parametrize(

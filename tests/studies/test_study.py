@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tinygrad.nn.state import get_parameters
 
 from tests.helpers import ROOT, limited, mutated
 from tests.studies.helpers import TINY
 from tinykan import UserError
-from tinykan.runs.presets import task_from
+from tinykan.runs.command_line import checked
+from tinykan.runs.models import MODELS
+from tinykan.runs.presets import network_for, task_from
 from tinykan.studies.results import read_results
-from tinykan.studies.study import Cell, Study, expand
+from tinykan.studies.study import RESULTS_VERSION, Cell, CellOptions, Study, expand
 from tinykan.tasks.benchmarks import BENCHMARKS
+from tinykan.training import Training
 
 
 def test_the_search_comes_first_and_its_best_goes_on(study):
@@ -88,7 +92,8 @@ def test_keys_of_committed_results_stay(name, count):
         pytest.skip("a source distribution has no results")
     results = read_results(folder)
     digest = task_from(results.protocol).digest
-    cells = [Cell(c.arm, c.phase, c.config, digest) for c in results.cells]
+    version = results.version or 1
+    cells = [Cell(c.arm, c.phase, c.config, digest, version=version) for c in results.cells]
     assert [cell.key for cell in cells] == [c.key for c in results.cells]
     assert len(cells) == count
     assert {c.config["task"] for c in cells} == {results.protocol} <= set(BENCHMARKS)
@@ -97,8 +102,78 @@ def test_keys_of_committed_results_stay(name, count):
 def test_keys_do_not_change_with_the_names_of_options():
     config = {"task": "slices", "model": "tanh", "lr": 0.01, "encoding": "octaves"}
     former = {**config, "task": "P1", "encoding": "seed"}
-    keys = {Cell("a", "final", c, "0123").key for c in (config, former)}
+    keys = {Cell("a", "final", c, "0123", version=1).key for c in (config, former)}
     assert keys == {"d73e65eb8b017e0e"}
+
+
+def test_code_that_computes_other_numbers_has_other_keys():
+    cells = [Cell("a", "final", {"task": "slices"}, "0123", version=v) for v in (1, 2, 3)]
+    assert len({cell.key for cell in cells}) == 3
+    assert Cell("a", "final", {"task": "slices"}, "0123").version == RESULTS_VERSION
+
+
+# The version of the results, and what belongs to it: the means of the absolute parameters that
+# networks of 2,000 parameters start with, and losses in the fifth step. Where a change of code
+# moves one of these numbers, RESULTS_VERSION is raised with it.
+VERSION = 2
+STARTS = {
+    "tanh": 0.166671,
+    "relu": 0.103858,
+    "siren": 0.0224573,
+    "h-siren": 0.0224573,
+    "finer": 0.0244751,
+    "gauss": 0.103936,
+    "wire": 0.103936,
+    "quadratic": 0.143414,
+    "cubic": 0.13087,
+    "sine-quadratic": 0.0200493,
+    "siren-kan": 0.0200493,
+    "sines-kan": 0.0152569,
+    "fkan": 0.0897009,
+    "staf": 0.138278,
+    "node-sines": 1.89768,
+    "node-spline": 0.496931,
+    "shared-spline": 0.0556362,
+    "node-cubic": 0.189901,
+    "spline": 0.0203029,
+    "rbf": 0.128245,
+    "chebyshev": 0.152037,
+    "fourier": 0.0282884,
+    "wavelet": 0.150975,
+    "edge-tanh": 0.573349,
+}
+LOSSES = {("tanh", "adam"): 0.488486, ("siren", "muon"): 0.380022}
+
+
+def cell_options(**options) -> CellOptions:
+    return checked(CellOptions, {"parameters": 2000, "steps": 100, "quiet": True, **options})
+
+
+def test_networks_start_as_those_of_this_version_of_the_results():
+    assert RESULTS_VERSION == VERSION and STARTS.keys() == MODELS.keys()
+    task = task_from("image-128")
+    for model, expected in STARTS.items():
+        network = network_for(task, cell_options(model=model), 0)
+        started = np.concatenate([p.numpy().ravel() for p in get_parameters(network)])
+        assert np.abs(started).mean() == pytest.approx(expected, rel=1e-5), model  # its digits
+
+
+@pytest.mark.parametrize(("model", "optimizer"), LOSSES)
+def test_training_is_that_of_this_version_of_the_results(model, optimizer):
+    options = cell_options(model=model, optimizer=optimizer, lr=1e-3, batch=64)
+    task = task_from("image-128")
+    steps = Training(
+        network_for(task, options, 0),
+        task.sampler(options.batch, 0),
+        steps=options.steps,
+        learning_rate=options.rate,
+        optimizer=optimizer,
+        log_every=1,
+        progress=False,
+    )
+    fifth = next(step.loss for step in steps if step.number == 5)
+    # Compilers order float32 sums differently, by which five steps differ in less than 1e-5.
+    assert fifth == pytest.approx(LOSSES[model, optimizer], rel=1e-4)
 
 
 def test_moving_grids_by_default_are_another_run_under_lbfgs_only():

@@ -21,6 +21,7 @@ from tinykan.runs.expressions import construct
 from tinykan.runs.models import MODELS, Model
 from tinykan.runs.widths import edge_widths
 from tinykan.tasks.benchmarks import BENCHMARKS, FORMER_NAMES, KINDS
+from tinykan.tasks.spectrum import highest_frequency
 from tinykan.tasks.task import Task
 from tinykan.variants import EdgeTanh, Gaussian, NeRF, NodeLayer, Polynomial, Raw, Scaled, Sines
 
@@ -31,6 +32,8 @@ ENCODINGS: dict[str, Callable[..., Encoding]] = {
     "nerf": NeRF,
     "gaussian": Gaussian,
 }
+# Of the encoding auto, from SIREN's best factors on seven images (docs/results.md).
+SHARE, REACH = 0.98, 0.18
 
 
 @dataclass(kw_only=True)
@@ -74,8 +77,8 @@ class ModelOptions:
     )
     encoding: str | None = option(
         None,
-        f"of the inputs: {', '.join(ENCODINGS)}; with options as in 'gaussian(64, scale=10)' "
-        "(default: what suits the model)",
+        f"of the inputs: {', '.join(ENCODINGS)}; with options as in 'gaussian(64, scale=10)'; or "
+        "auto, by an image's spectrum, for SIREN and its like (default: what suits the model)",
     )
 
 
@@ -92,17 +95,20 @@ def task_from(text: str) -> Task:
 
 def network_for(task: Task, options: ModelOptions, seed: int) -> Network:
     """The network that `options` describe, for the inputs and outputs of `task`."""
-    suits = task.encoding or lookup("model", options.model, MODELS).encoding
-    encoding = encoding_for(task, options.encoding or suits)
+    model = lookup("model", options.model, MODELS)
+    text = options.encoding or task.encoding or model.encoding
+    encoding = encoding_for(task, text, model.first_frequency and (options.omega or model.omega))
     return build(options, task.in_features, task.out_features, encoding=encoding, seed=seed)
 
 
-def encoding_for(task: Task, text: str) -> Encoding:
-    """The encoding of the task's coordinates that an option names: 'nerf', 'gaussian(64)'."""
+def encoding_for(task: Task, text: str, omega: float | None = None) -> Encoding:
+    """The encoding of the task's coordinates that an option names: 'nerf', 'gaussian(64)'. `omega`
+    is the first frequency of the network behind it, if that starts as a SIREN's."""
     kinds: dict[str, Callable[..., Encoding]] = {
         name: partial(kind, task.in_features) for name, kind in ENCODINGS.items()
     }
     kinds["octaves"] = partial(octaves, task.in_features, task.channels)
+    kinds["auto"] = partial(automatic, task, omega)
     former = {"seed": kinds["octaves"]}  # in files of earlier versions
     found = construct("encoding", text, kinds, former)
     if len(found) != 1:
@@ -115,6 +121,21 @@ def octaves(
 ) -> Encoding:
     """Sines in octaves, with as many channels as suit the task unless an option says otherwise."""
     return Sines(in_features, suits if channels is None else channels)
+
+
+def automatic(task: Task, omega: float | None, share: float = SHARE) -> Encoding:
+    """Coordinates scaled so that the first layer's frequencies suit an image. A SIREN's first
+    layer starts with angular frequencies up to omega `factor` / in_features in each coordinate
+    (Sitzmann et al. 2020, sec. 3.2); `factor` makes that `REACH` of the frequency below which lies
+    that `share` of the image's energy. (That a start should depend on the target's spectrum is from
+    arXiv:2509.09719, where noise on the first weights does.)"""
+    if omega is None:
+        having = ", ".join(name for name, model in MODELS.items() if model.first_frequency)
+        raise UserError(f"encoding auto is for the models {having}")
+    if task.trained_image is None:
+        raise UserError("encoding auto is for images; for others name a factor: 'scaled(2)'")
+    factor = REACH * highest_frequency(task.trained_image, share) * task.in_features / omega
+    return Scaled(task.in_features, float(f"{factor:.3g}") or 1.0)  # of one color: any
 
 
 def build(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinykan.errors import UserError, need
 from tinykan.studies.storage import FAILURES, GRACE, Storage, not_opened
-from tinykan.studies.study import Cell
+from tinykan.studies.study import RESULTS_VERSION, Cell
 
 if TYPE_CHECKING:
     import optuna
@@ -25,7 +25,7 @@ else:
 
 DEATHS = 3  # of workers, after which the cell is taken to be the cause
 ATTEMPTS = 5  # of what is done in the database, while connections are lost
-CELL = ("arm", "phase", "config", "data")
+CELL = ("arm", "phase", "config", "data", "version")
 F = TypeVar("F", bound=Callable[..., Any])
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
@@ -63,6 +63,7 @@ class Record:
     reason: str | None = None  # why it failed
     attempts: int = 0
     result: dict[str, Any] | None = None
+    version: int = RESULTS_VERSION  # of the code that computes it
 
 
 class Queue:
@@ -117,7 +118,9 @@ class Queue:
         def objective(trial: Trial) -> float:
             nonlocal stopped
             attributes = trial.user_attrs
-            if "key" not in attributes or self._taken(attributes["key"], trial.number):
+            # What waits for code of another version is dropped: its workers queue it again.
+            mine = "key" in attributes and _version(trial) == cell.version
+            if not mine or self._taken(attributes["key"], trial.number):
                 raise optuna.TrialPruned
             queued = Cell(**{name: attributes[name] for name in CELL})
             try:
@@ -193,6 +196,10 @@ class Queue:
         )
 
 
+def _version(trial: Trial | FrozenTrial) -> int:
+    return trial.user_attrs.get("version", 1)
+
+
 def _record(trials: list[FrozenTrial], forgiven: int) -> Record:
     failures = [
         t for t in trials if t.state == TrialState.FAIL and "interrupted" not in t.user_attrs
@@ -200,7 +207,8 @@ def _record(trials: list[FrozenTrial], forgiven: int) -> Record:
     attempts = len(trials)
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
-            return Record("complete", None, attempts, trial.user_attrs["result"])
+            result = trial.user_attrs["result"]
+            return Record("complete", None, attempts, result, _version(trial))
     if any(trial.state == TrialState.RUNNING for trial in trials):
         return Record("running", None, attempts)
     counted = [t for t in failures if t.number > forgiven]

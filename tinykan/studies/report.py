@@ -128,7 +128,14 @@ def _progress(study: StudyResults) -> tuple[str, bool]:
     unfinished = states["running"] + states["waiting"] > 0
     text = f"Task {study.results.protocol}; {planned} runs, {counts}; {time} of computing."
     warning = " The study is not finished, and its results may change." if unfinished else ""
-    return text + warning, unfinished
+    return text + warning + _left_out(study.results), unfinished
+
+
+def _left_out(results: Results) -> str:
+    """The cells of other code in the storage, in a sentence."""
+    counts = [f"{n} complete of version {v}" for v, n in (results.left_out or {}).items()]
+    which = f" Runs of other code are left out: {', '.join(counts)}, where this is"
+    return f"{which} {results.version} of what studies compute." if counts else ""
 
 
 def _sentence(study: StudyResults, ranking: list[Group]) -> list[str]:

@@ -115,6 +115,8 @@ class Results:
     seconds: float
     name: str | None = None
     published: dict[str, Any] | None = None  # as tinykan.studies.published checks it
+    version: int | None = None  # of the results that its code computes; None before there were any
+    left_out: dict[str, int] | None = None  # complete cells in the storage, by their other version
 
     target_file = "target.webp"
 

@@ -51,6 +51,9 @@ from tinykan.tasks.benchmarks import FORMER_NAMES
 from tinykan.tasks.task import Task
 
 HIGHER_IS_BETTER = ("psnr", "ssim")
+# Of what code computes in a cell: raised by whoever changes the scores that studies get, by another
+# initialization, optimizer or score. Cells of other versions are left alone, and not reported.
+RESULTS_VERSION = 2
 
 
 @dataclass(kw_only=True)
@@ -84,11 +87,13 @@ class Cell:
     # Its role in a search; a reported cell may have one, too.
     tried: bool = field(default=False, compare=False)
     chosen: bool = field(default=False, compare=False)
+    version: int = RESULTS_VERSION  # 1 before there were versions
 
     @cached_property
     def key(self) -> str:
-        """A hash of the configuration and the data. The arm's name does not count, nor do options
-        at their defaults, so that new options leave the keys of old cells as they are."""
+        """A hash of the configuration, the data and the version of the code's results. The arm's
+        name does not count, nor do options at their defaults, so that new options leave the keys of
+        old cells as they are."""
         config = dict(self.config)
         if config.get("grid_updates") is None and not config.get("lbfgs"):
             config["grid_updates"] = 0
@@ -97,7 +102,8 @@ class Cell:
             for name, value in config.items()
             if name == "task" or value != HASHED_DEFAULTS[name]
         }
-        text = json.dumps([given, self.data], sort_keys=True)
+        hashed = [given, self.data, *([self.version] if self.version > 1 else [])]
+        text = json.dumps(hashed, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

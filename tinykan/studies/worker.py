@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tinykan.runs.stages import grids_from, intervals_of
 from tinykan.runs.widths import widths_text
 from tinykan.studies.queue import Queue, Record
 from tinykan.studies.results import Baseline, CellResult, Results, cell_from, lossless
-from tinykan.studies.study import Cell, CellOptions, Study
+from tinykan.studies.study import RESULTS_VERSION, Cell, CellOptions, Study
 from tinykan.tasks.images import to_pillow
 from tinykan.tasks.prediction import Predictor
 from tinykan.training import Step
@@ -140,6 +141,8 @@ def results(study: Study, queue: Queue, command: str) -> Results:
         if result.picture:
             shown.add(kind)
         found.append(result)
+    left_out = Counter(str(r.version) for r in queue.records().values() if r.state == "complete")
+    left_out.pop(str(RESULTS_VERSION), None)
     scores, target = study.task.baseline, study.task.picture(study.task.target)
     return Results(
         name=study.name,
@@ -158,6 +161,8 @@ def results(study: Study, queue: Queue, command: str) -> Results:
         planned=study.planned,
         seconds=round(sum(result.seconds or 0 for result in found), 1),
         published=study.published,
+        version=RESULTS_VERSION,
+        left_out=dict(sorted(left_out.items())) or None,
     )
 
 

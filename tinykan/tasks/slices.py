@@ -55,6 +55,10 @@ class SlicesTask(Task):
     def data(self) -> list[np.ndarray]:
         return [self.slices]
 
+    @property
+    def trained_image(self) -> np.ndarray:
+        return np.moveaxis(self.slices, 0, -1)
+
     def sampler(self, batch: int, seed: int) -> Sampler:
         count, last = len(self.slices), self.side - 1
         # Stacked; no point lies between two slices.

@@ -57,6 +57,12 @@ class Task:
     def target(self) -> np.ndarray:
         raise NotImplementedError
 
+    @property
+    def trained_image(self) -> np.ndarray | None:
+        """What is trained on, if that is an image on all of [-1, 1]: `[height, width, channels]`;
+        several of one size are channels."""
+        return None
+
     def sampler(self, batch: int, seed: int) -> Sampler:
         """Inputs and targets of each step."""
         raise NotImplementedError
@@ -127,6 +133,10 @@ class ImageTask(Task):
     @property
     def target(self) -> np.ndarray:
         return self.image
+
+    @property
+    def trained_image(self) -> np.ndarray:
+        return self.image[::2, ::2] if self.held_out else self.image
 
     def fitted(self, predict: Prediction) -> np.ndarray:
         height, width = self.image.shape[:2]

@@ -278,9 +278,9 @@ def _rbf(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     return rng.normal(0, 0.5 / np.sqrt(shape[0]), shape)
 
 
-def _chebyshev(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """Unit variance from functions whose mean square is 1/2. ChebyKAN's deviation of 1 / (in * n)
-    lets signals fade from layer to layer."""
+def _unit_variance(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Outputs of variance 1 from functions whose mean square is 1/2. ChebyKAN's deviation of
+    1 / (in * n) lets signals fade from layer to layer; FKAN (arXiv:2409.09323) has this one."""
     return rng.normal(0, np.sqrt(2 / (shape[0] * shape[1])), shape)
 
 
@@ -313,7 +313,8 @@ def _lines(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
 INITIALIZERS |= {
     "lines": _lines,
     "rbf": _rbf,
-    "chebyshev": _chebyshev,
+    "chebyshev": _unit_variance,
     "fourier": _fourier,
+    "fourier-flat": _unit_variance,
     "wavelet": _wavelet,
 }
