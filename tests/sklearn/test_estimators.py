@@ -55,6 +55,22 @@ def test_an_additive_function_is_learned():
     assert np.sqrt(np.mean(np.square(error))) < 0.01
 
 
+def test_a_product_is_learned_by_a_product():
+    y, new = X[:, 0] * X[:, 1], NEW[:, 0] * NEW[:, 1]
+    product, one_sum = (
+        KANRegressor(hidden=[width], alpha=0.0, steps=300).fit(X, y) for width in ([0, 1], 1)
+    )
+    assert product.model_.widths == [3, 2, 1, 1]
+    assert product.score(NEW, new) > 0.99 > one_sum.score(NEW, new)
+    for options, message in [
+        ({"hidden": [[1, -1]]}, "number of products -1"),
+        ({"hidden": [[0, 0]]}, "at least one"),
+        ({"hidden": [[0, 1]], "parameters": 90}, "has products"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            KANRegressor(**options).fit(X, y)
+
+
 @pytest.mark.long
 def test_noise_is_averaged_out():
     noise = 0.3 * np.random.default_rng(1).standard_normal(len(X))

@@ -48,7 +48,7 @@ class KANEstimator(BaseEstimator):
 
     def __init__(
         self,
-        hidden: int | Sequence[int] = 32,
+        hidden: int | Sequence[int | Sequence[int]] = 32,
         basis: Basis | Sequence[Basis] | None = None,
         parameters: int | None = None,
         *,
@@ -144,7 +144,10 @@ class KANEstimator(BaseEstimator):
         the network nor the training checks."""
         hidden = list(self.hidden) if isinstance(self.hidden, Sequence) else [self.hidden]
         for width in hidden:
-            check_integer("hidden", width, 1)
+            if not isinstance(width, Sequence):  # sums and products, which KAN checks
+                check_integer("hidden", width, 1)
+            elif self.parameters is not None:
+                raise UserError(f"hidden {width} has products: parameters= chooses numbers of sums")
         for name in ("batch", "n_iter_no_change"):
             check_integer(name, getattr(self, name), 1)
         if self.steps is not None:

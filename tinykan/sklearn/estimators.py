@@ -18,7 +18,8 @@ from tinykan.training import mean_squared_error
 PARAMETERS = """
     Parameters
     ----------
-    hidden : the width of the hidden layer, or a list of widths; [] is an additive model.
+    hidden : the width of the hidden layer, or a list of widths; [] is an additive model. A width
+        [3, 2] in that list is three sums and two products, as in tinykan.KAN.
     basis : of the functions on the edges, or a list of one for each layer; BSpline(3) by default.
         Inputs are between -1 and 1.
     parameters : a number of parameters, met within 2 %, from which the widths follow; of `hidden`,
