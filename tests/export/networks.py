@@ -27,6 +27,7 @@ from tinykan import (
 from tinykan.activations import ACTIVATIONS
 from tinykan.export import evaluate, lowered
 from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.symbolic import SymbolicLayer
 from tinykan.layers import Layer
 from tinykan.runs.presets import MODELS, ModelOptions, build
@@ -151,6 +152,11 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "copies on nodes": lambda: layers(
         NodeLayer(2, 3, Functions("sine"), copies=2, omega=3.0),
         NodeLayer(3, 1, Functions("gauss1"), copies=3, shared=True, omega=2.0),
+    ),
+    "products": lambda: KAN([2, [3, 2], [0, 1], 5]),
+    "products of several": lambda: layers(
+        kan_layer(2, 6), MultiplicationLayer([[4, 0, 2], [1], [5, 3]]), kan_layer(3, 1),
+        MultiplicationLayer([[0]]),
     ),
     "functions": lambda: KAN([2, 3, 1], Functions("sine2 gauss1 tanh"), base=None),
     "symbolic": symbolic,

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from tinykan.export.expressions import X
-from tinykan.export.form import Combination, Edges, Normalize, Splines, Sum
+from tinykan.export.form import Combination, Edges, Multiply, Normalize, Splines, Stage, Sum
 from tinykan.export.printing import Syntax, number, statements, wrapped
 
 OPERATIONS = {
@@ -46,12 +46,14 @@ class Stages:
         self.functions: list[str] = []
         self.arrays: list[str] = []
 
-    def add(self, stage: Sum | Normalize, width: int, *, last: bool) -> None:
+    def add(self, stage: Stage, width: int, *, last: bool) -> None:
         """The stage after a vector of `width` numbers. All but the last one may write more numbers
         than they have features, up to `padded` ones."""
         index = len(self.functions) + 1
         if isinstance(stage, Normalize):
             lines = _normalization(stage)
+        elif isinstance(stage, Multiply):
+            lines = _products(stage)
         else:
             lines = self._sum(index, stage, width, last)
         if not any(re.search(r"\bx\b", line) for line in lines):
@@ -209,6 +211,14 @@ def _block(head: str, lines: list[str]) -> list[str]:
 
 def _indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
+
+
+def _products(stage: Multiply) -> list[str]:
+    lines = []
+    for o, (group, bias) in enumerate(zip(stage.groups, stage.bias.tolist(), strict=True)):
+        factors = " * ".join(f"x[{i}]" for i in group)
+        lines.append(f"y[{o}] = {factors}{f' + {literal(bias)}' if bias else ''};")
+    return lines
 
 
 def _normalization(stage: Normalize) -> list[str]:

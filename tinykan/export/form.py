@@ -1,7 +1,7 @@
 """The form of a trained network from which every export format is written.
 
 A `Program` is a list of stages, each of which makes a vector from the one before. A stage is a sum
-of terms or a normalization, and there are three kinds of terms:
+of terms, a normalization, or products of features, and there are three kinds of terms:
 
     Combination   the same few functions of every input, times weights: dense layers, and bases
                   whose functions are non-zero everywhere
@@ -104,12 +104,27 @@ class Normalize:
 
 
 @dataclass(frozen=True, eq=False)
+class Multiply:
+    """y[o] = bias[o] + the product of x[i] for i in groups[o], at least one; `bias` is `[out]`."""
+
+    groups: tuple[tuple[int, ...], ...]
+    bias: np.ndarray
+
+    @property
+    def out_features(self) -> int:
+        return len(self.groups)
+
+
+Stage = Sum | Normalize | Multiply
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """A network of `in_features` inputs, at least one stage. `text` describes it to people, in one
     line for each of its layers."""
 
     in_features: int
-    stages: tuple[Sum | Normalize, ...]
+    stages: tuple[Stage, ...]
     text: str = ""
 
     @property
@@ -132,6 +147,9 @@ def evaluate(program: Program, x: np.ndarray) -> np.ndarray:
             if isinstance(stage, Normalize):
                 spread = np.sqrt(values.var(axis=1, keepdims=True) + stage.epsilon)
                 values = (values - values.mean(axis=1, keepdims=True)) / spread
+            elif isinstance(stage, Multiply):
+                products = [values[:, list(group)].prod(axis=1) for group in stage.groups]
+                values = np.stack(products, axis=1) + stage.bias
             else:
                 before, values = values, np.tile(stage.bias, (len(values), 1))
                 for term in stage.terms:

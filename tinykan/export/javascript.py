@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinykan.export.form import Combination, Edges, Normalize, Program, Splines, Sum
+from tinykan.export.form import Combination, Edges, Multiply, Normalize, Program, Splines, Stage
 from tinykan.export.printing import Syntax, number, statements
 from tinykan.export.tables import Tables, cells_of, is_elementwise, packs_of, padded, rows_of
 
@@ -44,7 +44,7 @@ def javascript_source(program: Program, tables: Tables) -> str:
     )
 
 
-def _stage(stage: Sum | Normalize, width: int, tables: Tables) -> str:
+def _stage(stage: Stage, width: int, tables: Tables) -> str:
     if isinstance(stage, Normalize):
         n = stage.out_features
         return (
@@ -54,6 +54,10 @@ def _stage(stage: Sum | Normalize, width: int, tables: Tables) -> str:
             f"for (let o = 0; o < {n}; o++) "
             f"y[o] = (x[o] - mean) / Math.sqrt(variance + {literal(stage.epsilon)});"
         )
+    if isinstance(stage, Multiply):
+        products = [" * ".join(f"x[{i}]" for i in group) for group in stage.groups]
+        pairs = zip(products, stage.bias.tolist(), strict=True)
+        return "\n".join(f"y[{o}] = {p} + {literal(b)};" for o, (p, b) in enumerate(pairs))
     start = 4 * tables.place(padded(stage.bias, (0,)))
     lines = [f"for (let o = 0; o < {stage.out_features}; o++) y[o] = W[{start} + o];"]
     for term in stage.terms:

@@ -11,7 +11,6 @@ from tinykan.export.expressions import X
 from tinykan.export.form import (
     Combination,
     Edges,
-    Normalize,
     Program,
     Splines,
     Sum,
@@ -35,7 +34,7 @@ def layer_curves(program: Program) -> list[dict[str, Any]]:
     """
     points, found, total = _points(program.in_features), [], 0
     for n, (stage, width) in enumerate(zip(program.stages, program.widths, strict=False)):
-        if isinstance(stage, Normalize) or not _is_learned(stage):
+        if not isinstance(stage, Sum) or not _is_learned(stage):
             continue
         edges = edges_of(stage, width)
         total += len(edges)

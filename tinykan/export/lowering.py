@@ -14,8 +14,18 @@ from tinykan.activations import ACTIVATIONS
 from tinykan.basis import Basis, BSpline, DenseBasis, Linear
 from tinykan.errors import UserError
 from tinykan.export.expressions import Expression, X, parameter, traced
-from tinykan.export.form import Combination, Edges, Normalize, Program, Splines, Sum
+from tinykan.export.form import (
+    Combination,
+    Edges,
+    Multiply,
+    Normalize,
+    Program,
+    Splines,
+    Stage,
+    Sum,
+)
 from tinykan.interpret.library import LIBRARY
+from tinykan.interpret.products import MultiplicationLayer
 from tinykan.interpret.symbolic import SymbolicLayer, symbolic_edges
 from tinykan.layers import KANLayer, Layer
 from tinykan.networks import Encoding, Network
@@ -28,7 +38,7 @@ Term = Combination | Splines | Edges
 def lowered(model: Network) -> Program:
     """The program of a network. Raises UserError for parts of one's own whose formula is not known
     here, and for parameters that are not finite."""
-    stages: list[Sum | Normalize] = []
+    stages: list[Stage] = []
     if model.encoding is not None:
         stages += _encoding(model.encoding)
     activation = traced(f"activation {model.activation!r}", ACTIVATIONS[model.activation].value)[0]
@@ -52,9 +62,11 @@ def _text(model: Network) -> str:
     return "\n".join([*encoding, *map(repr, model.layers), options])
 
 
-def _layer(layer: Layer) -> Sum:
+def _layer(layer: Layer) -> Sum | Multiply:
     found = layer.bias
     bias = np.zeros(layer.out_features) if found is None else _array(found)
+    if isinstance(layer, MultiplicationLayer):
+        return Multiply(tuple(map(tuple, layer.groups)), bias)
     if isinstance(layer, SymbolicLayer):
         return Sum((*_layer_terms(layer.layer), *_symbolic(layer)), bias)
     if isinstance(layer, EdgeTanh):
@@ -260,10 +272,11 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.numpy().astype(np.float64)
 
 
-def _check_finite(stages: list[Sum | Normalize]) -> None:
+def _check_finite(stages: list[Stage]) -> None:
     for stage in stages:
         if isinstance(stage, Normalize):
             continue
-        parts = [t.parameters if isinstance(t, Edges) else t.weights for t in stage.terms]
+        terms = stage.terms if isinstance(stage, Sum) else ()
+        parts = [t.parameters if isinstance(t, Edges) else t.weights for t in terms]
         if not all(np.isfinite(part).all() for part in [stage.bias, *parts]):
             raise UserError("the network has parameters that are not finite: it cannot be exported")

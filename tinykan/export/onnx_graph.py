@@ -9,7 +9,16 @@ import numpy as np
 
 from tinykan.errors import UserError, need
 from tinykan.export.expressions import Expression, in_order
-from tinykan.export.form import Combination, Edges, Normalize, Program, Splines, Sum
+from tinykan.export.form import (
+    Combination,
+    Edges,
+    Multiply,
+    Normalize,
+    Program,
+    Splines,
+    Stage,
+    Sum,
+)
 
 OPSET = 17
 IR_VERSION = 8  # the one of opset 17's release, ONNX 1.12
@@ -26,8 +35,7 @@ def onnx_bytes(program: Program, version: str = "") -> bytes:
     onnx = need("onnx", extra="onnx", purpose="export to ONNX")
     graph, value = Graph(onnx), "x"
     for stage, width in zip(program.stages, program.widths, strict=False):
-        value = graph.normalized(value, stage) if isinstance(stage, Normalize) else graph.sum(
-            value, stage, width)  # fmt: skip
+        value = graph.stage(value, stage, width)
     graph.nodes[-1].output[0] = "y"
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
@@ -84,6 +92,14 @@ class Graph:
             self.constants.append(self.onnx.numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
+    def stage(self, x: str, stage: Stage, width: int) -> str:
+        """From a vector of `width` numbers."""
+        if isinstance(stage, Normalize):
+            return self.normalized(x, stage)
+        if isinstance(stage, Multiply):
+            return self.products(x, stage, width)
+        return self.sum(x, stage, width)
+
     def sum(self, x: str, stage: Sum, width: int) -> str:
         parts = [self._term(x, term, width, stage.out_features) for term in stage.terms]
         if stage.bias.any() or not parts:
@@ -100,6 +116,18 @@ class Graph:
         ones, zeros = np.ones(stage.out_features), np.zeros(stage.out_features)
         scale, bias = self.constant(ones), self.constant(zeros)
         return self.node("LayerNormalization", x, scale, bias, epsilon=stage.epsilon)
+
+    def products(self, x: str, stage: Multiply, width: int) -> str:
+        longest = max(map(len, stage.groups))
+        if any(len(group) < longest for group in stage.groups):  # one more factor is 1
+            x = self.node("Pad", x, self.constant([0, 0, 0, 1]), self.constant(1.0))
+        factors = [[*group, *[width] * (longest - len(group))] for group in stage.groups]
+        each = [self.node("Gather", x, self.constant(list(column)), axis=1)
+                for column in zip(*factors, strict=True)]  # fmt: skip
+        total = each[0]
+        for factor in each[1:]:
+            total = self.node("Mul", total, factor)
+        return self.node("Add", total, self.constant(stage.bias)) if stage.bias.any() else total
 
     def _term(self, x: str, term: Combination | Splines | Edges, width: int, out: int) -> str:
         if isinstance(term, Edges):

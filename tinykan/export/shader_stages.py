@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinykan.export.form import Combination, Edges, Normalize, Splines, Sum
+from tinykan.export.form import Combination, Edges, Multiply, Normalize, Splines, Stage
 from tinykan.export.shader_definitions import LANES, Definitions
 from tinykan.export.shader_languages import in_formula
 from tinykan.export.shader_splines import (
@@ -36,10 +36,12 @@ class Stages:
     def block(self, vector: str, index: str) -> str:
         return f"{vector}[{index}]" if self.tables else f"{vector}{index}"
 
-    def stage(self, stage: Sum | Normalize, width: int, x: str, y: str) -> list[str]:
+    def stage(self, stage: Stage, width: int, x: str, y: str) -> list[str]:
         """From the vector x of `width` numbers to y."""
         if isinstance(stage, Normalize):
             return self._normalization(stage, x, y)
+        if isinstance(stage, Multiply):
+            return self._products(stage, x, y)
         out = stage.out_features
         lines = self._start(stage.bias, y)
         for term in stage.terms:
@@ -194,6 +196,20 @@ class Stages:
         if self.tables and out % 4:
             last = self.block(y, str(out // 4))
             lines.append(f"{last}={self.definitions.kept(last, np.arange(4) < out % 4)};")
+        return lines
+
+    def _products(self, stage: Multiply, x: str, y: str) -> list[str]:
+        texts = []
+        for group, bias in zip(stage.groups, stage.bias.tolist(), strict=True):
+            factors = [f"{self.block(x, str(i // 4))}.{LANES[i % 4]}" for i in group]
+            texts.append("*".join(factors) + (f"+{in_formula(bias)}" if bias else ""))
+        texts += ["0."] * (-len(texts) % 4)
+        lines = []
+        for o in range(len(texts) // 4):
+            value = f"{self.language.vector}({','.join(texts[4 * o : 4 * o + 4])})"
+            target = self.block(y, str(o))
+            declared = self.language.declared(target, value)
+            lines.append(f"{target}={value};" if self.tables else declared)
         return lines
 
     def _normalization(self, stage: Normalize, x: str, y: str) -> list[str]:
