@@ -16,6 +16,7 @@ from tinykan import KAN, BSpline, Predictor, fit, load
 from tinykan.commands.solve_equation import Config, main
 from tinykan.errors import UserError
 from tinykan.fitting.lbfgs import float64
+from tinykan.runs.presets import task_from
 from tinykan.tasks import EQUATIONS, Equation, EquationTask, Unknown
 from tinykan.tensors import learnable, overwrite
 
@@ -205,6 +206,13 @@ def test_a_wrong_equation_is_refused_in_one_line(changes, message):
     with pytest.raises(UserError, match=message) as caught:
         Equation("e", "", lambda x, u: u.value, lambda x: x[:, 0], **{**good, **changes})
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_names_an_equation():
+    named = task_from("EquationTask('burgers', hard_constraints=True)")
+    assert named == EquationTask("burgers", hard_constraints=True)
+    with pytest.raises(UserError, match="attention is for the points of a grid"):
+        task_from("EquationTask('burgers', resample=True, attention=True)")
 
 
 def test_an_unknown_equation_is_refused():
