@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from importlib.metadata import version
 
@@ -34,6 +35,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
+    try:
+        import jaxkan  # noqa: F401
+    except ImportError:
+        sys.exit("jaxKAN is not installed; sh scripts/rivals.sh makes an environment that has it")
     import jax
     import jax.numpy as jnp
     import optax

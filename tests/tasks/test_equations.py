@@ -72,6 +72,21 @@ def of_lines(name, flux, width=1601):
     return np.stack([at_x.ravel(), at_t.ravel()], axis=1), found.y[::80].ravel()
 
 
+def test_burgers_agrees_with_another_quadrature_in_its_shock_too():
+    """Cole and Hopf's integral over the start by the trapezoidal rule, which for a function that is
+    analytic, and 0 at both ends, has no error but rounding (Trefethen and Weideman 2014)."""
+    rng, viscosity = np.random.default_rng(0), 0.01 / math.pi
+    x, t = rng.uniform(-1, 1, 60), rng.uniform(0.02, 1, 60)
+    x[30:] *= 0.02  # the shock
+    start = x[:, None] + np.linspace(-3, 3, 20001)
+    exponent = -np.cos(math.pi * start) / (2 * math.pi * viscosity)
+    exponent -= (x[:, None] - start) ** 2 / (4 * viscosity * t[:, None])
+    density = np.exp(exponent - exponent.max(axis=1, keepdims=True))
+    u = -(density * np.sin(math.pi * start)).sum(axis=1) / density.sum(axis=1)
+    found = EQUATIONS["burgers"].solution(np.stack([x, t], axis=1))
+    np.testing.assert_allclose(found, u, rtol=0, atol=1e-12)
+
+
 def test_solutions_without_a_closed_form_agree_with_the_method_of_lines():
     """Its error is h^2 = 1.6e-6 times derivatives, which in Burgers's shock are some 1e3 high."""
     points, lines = of_lines("burgers", lambda u, d, dd: -u * d + 0.01 / math.pi * dd)
