@@ -21,6 +21,7 @@ from tinykan import (
     batches,
     fit,
 )
+from tinykan.fitting.divergence import DivergenceGuard
 from tinykan.tensors import learnable
 
 X = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
@@ -57,6 +58,19 @@ def test_divergence_keeps_the_last_good_weights():
     after = [w.numpy() for w in learnable(model)]
     assert all(np.isfinite(w).all() for w in after)
     assert all((a == b).all() for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_constant_targets_are_fitted_without_an_alarm(value):
+    """The first loss may be 0, and the variance of the targets is, or is rounding alone."""
+    model = KAN([1, 1], BSpline(4), seed=0)
+    for weight in learnable(model):
+        weight.assign(weight * 0).realize()
+    constant = batches(X, np.full_like(Y, value))
+    history = fit(model, constant, steps=40, log_every=1, progress=False)
+    assert len(history.losses) == 40
+    scales = DivergenceGuard(model, 0.0).scale, DivergenceGuard(model, 1e-33).scale
+    assert scales == (1.0, 1.0) and DivergenceGuard(model, 0.3).scale == 0.3
 
 
 def test_a_run_goes_on_with_half_the_rate_as_often_as_is_allowed(capsys):

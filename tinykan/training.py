@@ -129,14 +129,14 @@ class Training:
     have left move (tinykan.fitting.GridMover), to uniform knots (`grid_eps` 1) or quantiles (0).
 
     `loss` is a function of predictions and targets, or, if it takes three arguments, of the model,
-    the inputs and the targets; L-BFGS then has no preconditioner, and `grid_updates` default to 0,
-    since both know values, not derivatives. A loss that has one for the steps of Adam, `stepping`,
-    may change tensors there, which it has by name in `kept`. `penalty`, of the inputs of every
-    layer and the output `[n, features]`, is added to the loss that is minimized, not to the one
-    that is reported; with it, too, L-BFGS has no preconditioner, which knows only what the outputs
-    ask for. Every `log_every` steps (by default about 100 times in all) the loss is read back and
-    recorded in `history`; what the caller does with a logged step is not counted in the seconds.
-    `progress` shows a bar on terminals and in notebooks.
+    the inputs and the targets; `grid_updates` then default to 0, and L-BFGS has no preconditioner,
+    since both know values, not derivatives; without splines, up to 3,000 parameters are refined by
+    Broyden's method instead. A loss that has one for the steps of Adam, `stepping`, may change
+    tensors there, which it has by name in `kept`. `penalty`, of the inputs of every layer and the
+    outputs `[n, out]`, is added to what is minimized, not to the loss that is reported; with it,
+    too, L-BFGS has no preconditioner. Every `log_every` steps (by default about 100 times in all)
+    the loss is read back and recorded in `history`; what the caller does with a logged step is not
+    counted in the seconds. `progress` shows a bar on terminals and in notebooks.
 
     `state()`, after a step of Adam, is what `resume` takes: with a model that has the weights of
     that step, the training continues with the same bits. L-BFGS is repeated from its beginning.

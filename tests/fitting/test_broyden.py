@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy
 
-from tinykan import KAN, BSpline, fit
+from tinykan import KAN, BSpline, Polynomial, fit
 from tinykan.fitting import broyden
 from tinykan.fitting.broyden import Inverse, minimize
 from tinykan.tasks import EquationTask
@@ -78,10 +78,16 @@ def test_the_residual_of_an_equation_falls_further_than_with_lbfgs(monkeypatch):
     task, losses = EquationTask("heat", hard_constraints=True), []
     for largest in (0, 1000):
         monkeypatch.setattr(broyden, "LARGEST", largest)
-        model = KAN([2, 3, 1], BSpline(5), seed=0)
+        model = KAN([2, 5, 1], Polynomial(2), activation="tanh", seed=0)
         options = {"steps": 0, "lbfgs": 150, "loss": task.loss, "progress": False}
         losses.append(fit(model, task.sampler(300, 0), **options).losses[-1])
     assert losses[1] < 0.5 * losses[0], losses
+
+
+def test_splines_keep_lbfgs(monkeypatch):
+    monkeypatch.setattr(broyden, "minimize", None)
+    task, model = EquationTask("heat", hard_constraints=True), KAN([2, 1], BSpline(5), seed=0)
+    fit(model, task.sampler(50, 0), steps=0, lbfgs=2, loss=task.loss, progress=False)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -108,11 +108,17 @@ def test_a_missing_extra_is_one_line_before_any_work(without, tmp_path, gone, co
     "name",
     ["ablate", "backends", "bench", "double_backward", "equal_footing", "fit_function", "fit_image"]
     + ["formulas", "guide", "notebooks", "recover_formula", "report", "solve_equation"]
-    + ["function_tables", "tables"],
+    + ["function_tables", "jaxkan_equations", "tables"],
 )
 def test_help_needs_no_extra(without, name):
     result = without(EXTRAS, f"{name}.py", "--help")
     assert result.returncode == 0 and "--help" in result.stdout, result.stderr
+
+
+def test_without_jaxkan_its_script_is_one_line(without):
+    result = without("jaxkan", "jaxkan_equations.py", "--steps", 1)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+    assert "scripts/rivals.sh" in result.stderr
 
 
 @pytest.mark.long

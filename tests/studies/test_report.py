@@ -470,7 +470,9 @@ def test_committed_results_can_be_read(path):
     assert results.planned == len(results.cells) and results.name == folder.name
     assert results.study_file == folder.with_suffix(".toml").read_text()
     assert len(StudyResults(results).failed) == 0
-    assert (results.target_picture is None) == results.protocol.startswith("FormulaTask")
+    assert (results.target_picture is None) == results.protocol.startswith(
+        ("FormulaTask", "EquationTask")
+    )
     for cell in results.cells:  # rounded to 5 digits, and to hundredths
         assert cell.curve[-1][2] == pytest.approx(
             cell.train_seconds, abs=0.01 + 1e-4 * cell.seconds

@@ -19,7 +19,8 @@ class DivergenceGuard:
     that weights are good once the next logged loss shows it."""
 
     def __init__(self, model: Network, scale: float) -> None:
-        self.first_loss, self.scale = math.inf, scale
+        # Targets that are all equal say nothing of how large a loss may be.
+        self.first_loss, self.scale = math.inf, scale if scale > 1e-12 else 1.0
         self.watch(model, 0)
 
     def watch(self, model: Network, step: int) -> None:
@@ -32,7 +33,7 @@ class DivergenceGuard:
         """Raises DivergenceError, with the good weights restored, if `loss` of `step` is bad."""
         copy, (good_step, good) = self._copy(), self.good
         finite = math.isfinite(loss) and all(np.isfinite(values).all() for values in copy)
-        if not finite or loss > EXPLODED * max(self.first_loss, self.scale, 1e-12):
+        if not finite or loss > EXPLODED * max(self.first_loss, self.scale):
             for weight, values in zip(self.weights, good, strict=True):
                 overwrite(weight, values)
             self.latest = self.good

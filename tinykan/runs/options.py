@@ -40,7 +40,10 @@ class Options(ModelOptions):
     schedule: str = option("cosine", "of the learning rate over the steps", choices=SCHEDULES)
     warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
     lbfgs: int = option(
-        0, "iterations of L-BFGS after Adam's steps, all on one batch, in float64", minimum=0
+        0,
+        "iterations of L-BFGS after Adam's steps, all on one batch, in float64 (for equations "
+        "without splines, up to 3,000 parameters: of Broyden's method with the whole matrix)",
+        minimum=0,
     )
     grid_updates: int | None = option(
         None,

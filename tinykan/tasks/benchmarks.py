@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinykan.tasks.equations import EquationTask
 from tinykan.tasks.formulas import FormulaTask
 from tinykan.tasks.image_folders import FourierFeaturesTask, PixelsBetweenTask
 from tinykan.tasks.slices import SlicesTask
@@ -39,4 +40,5 @@ KINDS: dict[str, Callable[..., Task]] = {
     "PixelsBetweenTask": PixelsBetweenTask,
     "FourierFeaturesTask": FourierFeaturesTask,
     "FormulaTask": FormulaTask,
+    "EquationTask": EquationTask,
 }
