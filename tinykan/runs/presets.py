@@ -32,7 +32,7 @@ ENCODINGS: dict[str, Callable[..., Encoding]] = {
     "nerf": NeRF,
     "gaussian": Gaussian,
 }
-# Of the encoding auto, from SIREN's best factors on seven images (docs/results.md).
+# Of the encoding auto, from SIREN's best factors on eight images (docs/results.md).
 SHARE, REACH = 0.98, 0.18
 
 
