@@ -136,7 +136,7 @@ MODELS = {
         omega=30.0,
     ),
     # As FKAN's paper describes it. In its program the nodes have (z + tanh(30 z)) / (1 + exp(-z)),
-    # which does 3 dB worse on an image of 128 x 128 with 9,000 parameters after 300 steps.
+    # which does nearly 3 dB worse on an image of 128 x 128 with 9,000 parameters after 300 steps.
     "fkan": Model(
         "sum_i sum_n (a_n sin(pi n x_i / 2) + b_n cos(pi n x_i / 2)) + c, n = 1 .. 16, then "
         "siren's hidden layers",
