@@ -166,7 +166,8 @@ def test_what_cannot_be_is_one_line_before_any_step(options, message):
 
 
 def test_a_loss_of_three_arguments_sees_the_model_the_inputs_and_the_targets():
-    """The mean squared error written so is the same, in training, validation and L-BFGS."""
+    """The mean squared error written so is the same, in training and validation; what follows Adam
+    is Broyden's method instead of L-BFGS."""
 
     def squared(network, x, y, power=2):
         return ((network(x) - y) ** power).mean()
@@ -181,9 +182,12 @@ def test_a_loss_of_three_arguments_sees_the_model_the_inputs_and_the_targets():
     ]  # fmt: skip
     plain, seen = histories
     # The same formula in float32, compiled differently.
-    np.testing.assert_allclose(seen.losses, plain.losses, rtol=1e-4)
-    np.testing.assert_allclose(seen.validation, plain.validation, rtol=1e-4)
+    np.testing.assert_allclose(seen.losses[:6], plain.losses[:6], rtol=1e-4)
+    np.testing.assert_allclose(seen.validation[:6], plain.validation[:6], rtol=1e-4)
     np.testing.assert_allclose(seen.validation, seen.metrics["mse"], rtol=1e-5)
+    assert len(seen.losses) == 9 and all(
+        np.diff(history.losses[5:]).max() < 0 for history in histories
+    )
 
 
 @pytest.mark.long
