@@ -241,6 +241,7 @@ def test_numpys_numbers_are_drawn_once_for_each_step():
     assert 30 <= sample.calls <= 36
 
 
+@pytest.mark.long
 def test_a_network_that_fits_can_be_trained_on():
     """The loss may rise from nothing by more than a thousand times, as long as it is small."""
     model = KAN([1, 3, 1], seed=0)

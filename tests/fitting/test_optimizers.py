@@ -162,6 +162,7 @@ def test_moments_move_with_the_grid(name):
     assert np.isfinite(training.history.losses).all()
 
 
+@pytest.mark.long
 def test_half_the_rate_starts_the_optimizer_again(capsys):
     make = partial(optim.AdamW, lr=1e4)
     model = MLP([1, 4, 1], activation="identity", seed=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 import sympy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinykan import Predictor, UserError, load, save
@@ -83,6 +83,7 @@ EXPRESSIONS = st.recursive(
 
 
 @given(EXPRESSIONS)
+@settings(max_examples=settings.default.max_examples // 2)
 def test_any_expression_gives_itself_back(text):
     expression = sympy.sympify(text)
     if not expression.free_symbols:

@@ -58,14 +58,11 @@ def trained(
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("steps", "ends"),
-    [
-        (0, (7,)),
-        # Within Adam's steps or L-BFGS's iterations on each grid.
-        pytest.param(3, (2, 6, 8, 13, 19), marks=pytest.mark.long),
-        pytest.param(0, (1, 3, 5, 10), marks=pytest.mark.long),
-    ],
+    # Within Adam's steps or L-BFGS's iterations on each grid.
+    [(0, (7,)), (3, (2, 6, 8, 13, 19)), (0, (1, 3, 5, 10))],
 )
 def test_a_run_is_resumed_on_any_grid_with_the_same_bits(tmp_path, steps, ends):
     options = replace(OPTIONS, steps=steps, grid_updates=1)
