@@ -14,6 +14,7 @@ LONG = (
     "The first example of pykan",
     "Reading a network by hand",
     "Two moons",
+    "A differential equation",
 )
 
 
