@@ -79,11 +79,10 @@ def _widened(name: str) -> str:
     return f"{name}:{vectors}"
 
 
+@hardware.remembered
 def works(candidate: str) -> bool:
     """Runs a small kernel with vector loads and stores (libLLVM before 16 compiles scalar code
     only), past the cache, which would hide that a compiler is missing; pip's is tried once."""
-    if hardware.is_known_to_work(candidate):
-        return True
     values = np.linspace(-2, 2, 64, dtype=np.float32)
     try:
         if Target.parse(candidate).device in ("", "DISK", "NPY", "NULL", "TINYFS"):
@@ -92,4 +91,4 @@ def works(candidate: str) -> bool:
             result = (Tensor(values, device=Device.DEFAULT) * 2 + 1).numpy()
     except Exception:  # each backend fails in its own way, and any failure means "not this one"
         return False
-    return np.array_equal(result, values * 2 + 1) and hardware.remember_that_it_works(candidate)
+    return np.array_equal(result, values * 2 + 1)

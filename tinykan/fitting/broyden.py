@@ -44,9 +44,8 @@ def minimize(
 
     x, (f, g) = start, at(start)
     inverse = Inverse(len(x))
-    before = (
-        f + float(np.linalg.norm(g)) / 2
-    )  # so that the first step has the length 1, as in SciPy
+    # So that the first step has the length 1, as in SciPy.
+    before = f + float(np.linalg.norm(g)) / 2
     while True:
         direction = -inverse.times(g)
         with warnings.catch_warnings():

@@ -19,6 +19,10 @@ class DivergenceGuard:
     that weights are good once the next logged loss shows it."""
 
     def __init__(self, model: Network, scale: float) -> None:
+        self.start(model, scale)
+
+    def start(self, model: Network, scale: float) -> None:
+        """A training of `model` begins, on targets whose variance is `scale`."""
         # Targets that are all equal say nothing of how large a loss may be.
         self.first_loss, self.scale = math.inf, scale if scale > 1e-12 else 1.0
         self.watch(model, 0)

@@ -8,6 +8,7 @@ import functools
 import os
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -49,18 +50,21 @@ def may_be_present(name: str, system: str = sys.platform, root: Path = Path("/")
     )
 
 
-def is_known_to_work(name: str) -> bool:
-    """Whether the device `name` has worked before, on this machine with these versions."""
-    key = _key(name)
-    return bool(key and diskcache_get(WORKING, key))
+def remembered(works: Callable[[str], bool]) -> Callable[[str], bool]:
+    """`works`, which tries a device by its name, but the compiler from pip once for a machine and
+    its versions, if it works. Other devices may be gone the next time."""
 
+    @functools.wraps(works)
+    def known(name: str) -> bool:
+        key = _key(name)
+        if key and diskcache_get(WORKING, key):
+            return True
+        found = works(name)
+        if key and found:
+            diskcache_put(WORKING, key, True)
+        return found
 
-def remember_that_it_works(name: str) -> bool:
-    """Keeps on disk that the compiler from pip works; other devices may be gone the next time.
-    Returns True."""
-    if key := _key(name):
-        diskcache_put(WORKING, key, True)
-    return True
+    return known
 
 
 def _key(name: str) -> str | None:

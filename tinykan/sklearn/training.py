@@ -3,7 +3,6 @@ step that serves them again, as in cross-validation."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -47,8 +46,8 @@ class HeldOut:
 
 @dataclass
 class Options:
-    """Of a training that estimators differ in: `steps` of Adam, `loss`, and as `learning_rate` the
-    highest."""
+    """In what the trainings of estimators differ: the `steps` of Adam, the highest `learning_rate`,
+    the `loss`, and whether a bar shows the `progress`."""
 
     steps: int
     learning_rate: float
@@ -77,7 +76,7 @@ class WeightedBatches:
     ) -> None:
         parts = np.arange(batch) + np.random.default_rng(seed).random((steps, batch))
         ends = np.cumsum(weights)
-        rows = np.searchsorted(ends, parts * (ends[-1] / batch), side="right")
+        rows = np.searchsorted(ends, parts * (ends[-1] / batch), side="right").clip(0, len(x) - 1)
         # Padded, so that tables of similar lengths, as in cross-validation, share compiled kernels.
         padding = (1 << (len(x) - 1).bit_length()) - len(x)
         inputs, targets = (
@@ -85,9 +84,11 @@ class WeightedBatches:
             for values in (x, y)
         )
         number = dtypes.int32 if y.dtype.kind == "i" else dtypes.default_float
-        self.rows = Tensor(rows.clip(0, len(x) - 1).astype(np.int32)).realize()
+        self.rows = Tensor(rows.astype(np.int32)).realize()
         self.inputs = Tensor(inputs, dtype=dtypes.default_float).realize()
         self.targets = Tensor(targets, dtype=number).realize()
+        # By which a training tells that it diverges, of the first batch as in tinykan.training.
+        self.variance = float(y[rows[0]].var(axis=0).max())
 
     def __call__(self, step: Tensor) -> tuple[Tensor, Tensor]:
         row = self.rows[step].flatten().contiguous()
@@ -150,8 +151,7 @@ class Repeatable:
             overwrite(tensor, values.numpy())
         overwrite(self.decay, np.array([decay]))
         training.adam.restore(self.start)
-        training.guard.watch(self.model, 0)
-        training.guard.first_loss = math.inf
+        training.guard.start(self.model, sample.variance)
         training.done, training.halvings, training.history = 0, HALVINGS, History()
         training.bar = tqdm(total=training.total, unit="step", disable=training.bar.disable)
         best = BestWeights(self.model, held_out.patience) if held_out else None
