@@ -30,7 +30,7 @@ ALLOWED = {
     "commands": {"__init__", "core", "interpret", "export", "tasks", "runs", "studies"},
 }
 WITH_KERNELS = {f"tinykan{m}" for m in ("", ".layers", ".networks", ".optim", ".device")}
-WITH_KERNELS |= {"tinykan.taylor.networks", "tinykan.variants.node_layer"}
+WITH_KERNELS |= {"tinykan.taylor.networks", "tinykan.variants.node_layer", "tinykan.fitting.muon"}
 WITH_KERNELS |= {"tinykan.fitting.optimizers"}  # which differ between versions of tinygrad
 # Grids and L-BFGS refine what `fit` trains, and are imported when it is asked for them.
 INSIDE_FUNCTIONS = {("tinykan.training", "fitting")}

@@ -7,8 +7,10 @@ import math
 import numpy as np
 from tinygrad import Tensor, dtypes
 
+from tinykan.kernels import product
 from tinykan.optim import Adam
 
+TILE = 16  # sides of matrices are multiples of it
 POLYNOMIAL = 3.4445, -4.7750, 2.0315  # of singular values: five times brings them to about 1
 
 
@@ -62,11 +64,15 @@ def _sides(p: Tensor) -> tuple[int, int]:
 def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
     """The matrix with singular values of about 1 (0.7 to 1.2) in the place of its own, by `steps`
     Newton-Schulz iterations, which are products of matrices alone."""
-    if matrix.shape[0] > matrix.shape[1]:
+    rows, columns = matrix.shape
+    if rows > columns:
         return orthogonalized(matrix.transpose(), steps).transpose()
     a, b, c = POLYNOMIAL
-    x = (matrix / (matrix.square().sum().sqrt() + 1e-7)).contiguous()
+    # Zeros change no singular value, and products have whole tiles with them.
+    even = ((0, -rows % TILE), (0, -columns % TILE))
+    x = (matrix / (matrix.square().sum().sqrt() + 1e-7)).pad(even).contiguous()
     for _ in range(steps):
-        gram = (x @ x.transpose()).contiguous()
-        x = (a * x + (b * gram + c * (gram @ gram)).contiguous() @ x).contiguous()
-    return x
+        gram = product(x, x.transpose())
+        x = a * x + product((b * gram + c * product(gram, gram)).contiguous(), x)
+        x = x.contiguous()
+    return x[:rows, :columns]

@@ -2,9 +2,9 @@
 operations, which is many times as fast: local-support spline layers and dense layers, on CPUs and
 GPUs, and Adam.
 
-Layers ask `layer_output`, networks `activated`, the optimizer imports tinykan.kernels.adam, and
-tinykan.device asks tinykan.kernels.hardware what the machine has; nothing else knows of them. A
-kernel's reference is the plain path of the layer or the activation that it replaces.
+Layers ask `layer_output`, networks `activated`, Muon asks `product`, Adam imports
+tinykan.kernels.adam, and tinykan.device asks tinykan.kernels.hardware what the machine has; nothing
+else knows of them. A kernel's reference is the plain path of what it replaces.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tinykan.kernels.spline_derivatives import Edge, Pairs
 
 __all__ = [
     "activated", "edge_functions", "edge_weights", "layer_derivatives", "layer_output",
-    "node_splines", "scaled",
+    "node_splines", "product", "scaled",
 ]  # fmt: skip
 
 
@@ -93,6 +93,11 @@ def activated(x: Tensor, activation: Activation, kernels: str = "auto") -> Tenso
     if kernels == "reference" or not runs_on_threads(x):
         return activation(x).contiguous()
     return dense.activated(x.reshape(-1, x.shape[-1]), activation).reshape(x.shape)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """`a` `[n, k]` times `b` `[k, m]`, of which no gradient is needed."""
+    return dense.product(a, b) if runs_on_threads(a) else a @ b
 
 
 def scaled(coefficients: Tensor, scale: Tensor | None) -> Tensor:

@@ -112,7 +112,7 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         # As wide as the kernel's own output and weights, which may be wider than b.
         dy = Tensor(upstream).contiguous()
         weights = Tensor(call.src[3]).pad(((0, a.shape[1] - inputs), (0, 0)))
-        to_a = _product(dy, weights.transpose())
+        to_a = product(dy, weights.transpose())
         # Inputs are any number. Whole tiles are computed, as many for every thread; what they have
         # beyond the end repeats the last input.
         height = padded_size(inputs, TILE_ROWS * min(cpu_threads(), -(-inputs // TILE_ROWS)))
@@ -121,10 +121,10 @@ def linear(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         )[0]
         return (None, to_a.uop, to_b[:inputs].uop, *(column_sums(dy).uop for _ in biases))
 
-    return _product(a, b, *biases, grad_fxn=gradient)
+    return product(a, b, *biases, grad_fxn=gradient)
 
 
-def _product(a: Tensor, b: Tensor, *biases: Tensor, grad_fxn: Callable | None = None) -> Tensor:
+def product(a: Tensor, b: Tensor, *biases: Tensor, grad_fxn: Callable | None = None) -> Tensor:
     """`a @ b`, plus a bias; `a` may have more columns than `b` has rows, which do not count."""
     out = b.shape[1]
     lanes = TILE_COLUMNS if out > TILE_COLUMNS else max(4, lanes_for(out, TILE_COLUMNS))
