@@ -83,7 +83,14 @@ def test_keys_tell_configurations_and_data_apart(study):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("activation", 133), ("held-out", 42), ("image", 80), ("slices", 124), ("variants", 198)],
+    [
+        ("activation", 133),
+        ("held-out", 42),
+        ("image", 80),
+        ("slices", 124),
+        ("variants", 198),
+        ("depth", 104),
+    ],
 )
 def test_keys_of_committed_results_stay(name, count):
     """Databases and folders of those runs stay valid. (The study of grids is older than this form
