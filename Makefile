@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 BIN := $(VENV)/bin
 VERSION ?= 0.14.0
 # What depends on tinygrad most.
-LAYERS := tests/test_backend.py tests/test_layers.py tests/test_networks.py tests/test_device.py \
+LAYERS := tests/test_backend.py tests/test_layers.py tests/test_networks.py tests/test_device.py tests/test_optim.py \
 	$(addprefix tests/kernels/test_,dense.py llvm_compiler.py native_sequence.py program_cache.py \
 	tinygrad_versions.py wide_vectors.py)
 

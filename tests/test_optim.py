@@ -13,7 +13,7 @@ from tinykan import (
     fit,
 )
 from tinykan.kernels.tinygrad_versions import FROM_0_14
-from tinykan.optim import learning_rates
+from tinykan.optim import Adam, learning_rates
 from tinykan.tensors import learnable
 from tinykan.training import mean_squared_error
 
@@ -71,3 +71,15 @@ def test_weight_decay_and_clipping_are_numpys():
 def test_a_schedule_may_be_a_function():
     rates = learning_rates(2.0, 4, lambda part: 1 - part)
     np.testing.assert_allclose(rates, [2.0, 1.5, 1.0, 0.5])
+
+
+@pytest.mark.parametrize("slope", [0.0, 3.0])
+def test_a_gradient_may_be_a_constant(slope):
+    """Which tinygrad 0.14 gives no device and no memory."""
+    constant, other = (Tensor([1.0, 2.0]).realize().is_param_(True) for _ in range(2))
+    adam = Adam([constant, other], np.full(2, 0.1))
+    for _ in range(2):
+        adam.minimize((constant * slope).sum() + other.square().sum())
+    expected = [1.0, 2.0] if slope == 0 else [0.8, 1.8]
+    np.testing.assert_allclose(constant.numpy(), expected, rtol=1e-6)
+    assert np.all(np.abs(other.numpy()) < [1, 2])

@@ -63,7 +63,9 @@ class Adam:
 
     def minimize(self, loss: Tensor, *others: Tensor) -> None:
         """Takes one step to lower `loss`, and realizes `others` before it."""
-        gradients = [g.contiguous() for g in loss.gradient(*self.parameters)]
+        every = zip(loss.gradient(*self.parameters), self.parameters, strict=True)
+        # Constants have no device in tinygrad 0.14, and contiguous() gives them no memory.
+        gradients = [g.contiguous() if g.device else g.clone().to(p.device) for g, p in every]
         if self.clip is not None:
             length = Tensor.cat(*(g.square().sum().reshape(1) for g in gradients)).sum().sqrt()
             gradients = [g * (self.clip / length.maximum(self.clip)) for g in gradients]
@@ -101,7 +103,6 @@ class Adam:
 
     def slow_down(self, factor: float) -> None:
         """Multiplies the rates of all further steps, and forgets the moments."""
-        columns = np.array([factor, 1, factor][: self.table.shape[1]])
-        overwrite(self.table, self.table.numpy() * columns)
+        overwrite(self.table, self.table.numpy() * [factor, 1, factor][: self.table.shape[1]])
         for tensor in (*self.m, *self.v):
             overwrite(tensor, np.zeros(tensor.shape))
