@@ -74,6 +74,7 @@ def test_the_estimate_maps_the_change_of_the_gradient_to_the_step():
     np.testing.assert_array_equal(inverse.times(point), before)
 
 
+@pytest.mark.long
 def test_the_residual_of_an_equation_falls_further_than_with_lbfgs(monkeypatch):
     task, losses = EquationTask("heat", hard_constraints=True), []
     for largest in (0, 1000):

@@ -45,7 +45,15 @@ MODELS = {
 
 @needs_float64
 @pytest.mark.parametrize("name", some(MODELS, "products, masked, formula"))
-@pytest.mark.parametrize(("width", "depth"), [(6, None), (None, 4), ([4, 3], 3), ([0, 1], None)])
+@pytest.mark.parametrize(
+    ("width", "depth"),
+    [
+        pytest.param(6, None, marks=pytest.mark.long),
+        pytest.param(None, 4, marks=pytest.mark.long),
+        ([4, 3], 3),
+        pytest.param([0, 1], None, marks=pytest.mark.long),
+    ],
+)
 def test_the_outputs_are_the_same(name, width, depth):
     x = points(60)
     with float64():

@@ -100,7 +100,7 @@ def test_a_last_interval_that_float32_does_not_resolve():
         (37, 2, 3, 3),
         (1024, 1, 3, 5),
         (2, 1, 2, 2),
-        (64, 3, 64, 5),
+        pytest.param(64, 3, 64, 5, marks=pytest.mark.long),
         pytest.param(130, 7, 1, 5, marks=pytest.mark.long),
         (513, 2, 67, 20),
         (70, 13, 41, 5),

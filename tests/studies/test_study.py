@@ -12,8 +12,9 @@ from tinykan import UserError
 from tinykan.runs.command_line import checked
 from tinykan.runs.models import MODELS
 from tinykan.runs.presets import network_for, task_from
+from tinykan.studies.cell import RESULTS_VERSION, Cell, CellOptions
 from tinykan.studies.results import read_results
-from tinykan.studies.study import RESULTS_VERSION, Cell, CellOptions, Study, expand
+from tinykan.studies.study import Study, expand
 from tinykan.tasks.benchmarks import BENCHMARKS
 from tinykan.training import Training
 

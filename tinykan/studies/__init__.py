@@ -7,9 +7,10 @@ reported in HTML and Markdown (`report`). The queue needs Optuna, the report nee
 Jinja2: these modules are not imported here, and `pip install 'tinykan[study]'` installs all three.
 """
 
+from tinykan.studies.cell import Cell
 from tinykan.studies.results import CellResult, Results, read_results, write_results
 from tinykan.studies.statistics import Condition, Group, StudyResults
-from tinykan.studies.study import Cell, Study
+from tinykan.studies.study import Study
 
 __all__ = [
     "Cell",

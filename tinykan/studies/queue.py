@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinykan.errors import UserError, need
+from tinykan.studies.cell import RESULTS_VERSION, Cell
 from tinykan.studies.storage import FAILURES, GRACE, Storage, not_opened
-from tinykan.studies.study import RESULTS_VERSION, Cell
 
 if TYPE_CHECKING:
     import optuna

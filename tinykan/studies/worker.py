@@ -24,9 +24,10 @@ from tinykan.runs.presets import network_for
 from tinykan.runs.run import SUMMARY, Run
 from tinykan.runs.stages import grids_from, intervals_of
 from tinykan.runs.widths import widths_text
+from tinykan.studies.cell import RESULTS_VERSION, Cell, CellOptions
 from tinykan.studies.queue import Queue, Record
 from tinykan.studies.results import Baseline, CellResult, Results, cell_from, lossless
-from tinykan.studies.study import RESULTS_VERSION, Cell, CellOptions, Study
+from tinykan.studies.study import Study
 from tinykan.tasks.images import to_pillow
 from tinykan.tasks.prediction import Predictor
 from tinykan.training import Step
