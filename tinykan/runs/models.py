@@ -62,7 +62,7 @@ MODELS = {
     ),
     "siren": Model(
         "sin(30 (sum_i w x_i + b))",
-        5e-4,
+        1e-3,
         encoding="none",
         activation="sine{omega}",
         initializers=SIREN,
