@@ -87,6 +87,20 @@ def test_fkan_is_a_fourier_layer_before_sines():
     assert nodes.var() == pytest.approx(1, rel=0.2)  # of some 40 nodes
 
 
+def test_sl2a_is_a_chebyshev_layer_before_relu():
+    """Against NumPy's polynomials; and the first layer starts with a variance of 1."""
+    model = built(model="sl2a", parameters=6000, depth=2)
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 2)).astype(np.float32)
+    functions = np.polynomial.chebyshev.chebvander(np.tanh(x.astype(float)), 64)[..., 1:]
+    first, second, last = ([p.numpy().astype(float) for p in (layer.coefficients, layer.bias)]
+                           for layer in model.layers)  # fmt: skip
+    nodes = np.einsum("bin,ino->bo", functions, first[0]) + first[1]
+    hidden = np.maximum(0, np.maximum(0, nodes) @ second[0][:, 0] + second[1])
+    expected = hidden @ last[0][:, 0] + last[1]
+    np.testing.assert_allclose(model(Tensor(x)).numpy(), expected, atol=1e-4)  # of the recurrence
+    assert nodes.var() == pytest.approx(1, rel=0.2)  # of some 40 nodes
+
+
 @pytest.mark.parametrize(
     ("task", "options", "rate"),
     [

@@ -139,6 +139,7 @@ STARTS = {
     "siren-kan": 0.0200493,
     "sines-kan": 0.0152569,
     "fkan": 0.0897009,
+    "sl2a": 0.10532,
     "staf": 0.138278,
     "node-sines": 1.89768,
     "node-spline": 0.496931,
