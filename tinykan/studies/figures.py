@@ -12,13 +12,19 @@ from PIL import Image
 from tinykan.errors import need
 from tinykan.studies.results import lossless
 from tinykan.studies.statistics import Condition, Group, StudyResults, deviation
+from tinykan.studies.tables import Unit
 
 matplotlib = need("matplotlib", extra="study", purpose="a report")
 from matplotlib.axes import Axes  # noqa: E402  (need explains how to install it)
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
+from matplotlib.ticker import (  # noqa: E402
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 # Paul Tol's "muted" scheme, which is safe for color blindness, without its palest color, and black.
 COLORS = (
@@ -97,8 +103,7 @@ def draw_scores(study: StudyResults, ranking: list[Group]) -> bytes:
         axis.set_yticks(range(len(ranking)), [_literal(group.arm) for group in ranking])
         axis.set_ylim(len(ranking) - 0.5, -0.5)
         axis.tick_params(axis="y", length=0)
-        axis.set_xlabel(study.score)
-        _scale(axis, "x", _is_error(study, ranking))
+        _scale_scores(axis, "x", study, ranking)
         axis.grid(True, axis="x", color=FAINT, lw=0.7)
         return _webp(figure)
 
@@ -140,7 +145,7 @@ def draw_cost(study: StudyResults, groups: list[Group], cost: str) -> bytes:
             if all(study.better(mean, earlier) for earlier in means[:i])
         ]
         _scale(axis, "x", max(prices) > 3 * min(prices) > 0)
-        _scale(axis, "y", _is_error(study, groups))
+        _scale_scores(axis, "y", study, groups)
         right = axis.get_xlim()[1]
         axis.plot(
             [*(prices[i] for i in front), right],
@@ -153,10 +158,7 @@ def draw_cost(study: StudyResults, groups: list[Group], cost: str) -> bytes:
             solid_joinstyle="miter",
         )
         axis.set_xlim(right=right)
-        axis.set(
-            xlabel="seconds of training" if cost == "seconds" else "parameters",
-            ylabel=study.score,
-        )
+        axis.set(xlabel="seconds of training" if cost == "seconds" else "parameters")
         axis.grid(True, color=FAINT, lw=0.7)
         handles = [
             Line2D([], [], color=look[a].color, marker=look[a].marker, ls="", label=_literal(a))
@@ -249,12 +251,6 @@ def _canvas(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _is_error(study: StudyResults, groups: list[Group]) -> bool:
-    """Whether the scores are positive errors, which a logarithmic scale suits."""
-    values = [value for group in groups for value in group.values(study.score)]
-    return study.lower_is_better and min(values) > 0
-
-
 def _draw_baseline(study: StudyResults, axis: Axes) -> None:
     baseline = study.results.baseline
     if baseline and study.score in baseline.scores:
@@ -271,16 +267,31 @@ def _draw_baseline(study: StudyResults, axis: Axes) -> None:
         )
 
 
-def _scale(axis: Axes, which: str, logarithmic: bool) -> None:
-    """Labels a logarithmic scale at 1, 2 and 5 times the powers of ten, or at the powers alone if
-    it spans more than two of them. To be called when all is drawn."""
+def _scale_scores(axis: Axes, which: str, study: StudyResults, groups: list[Group]) -> None:
+    """Labels an axis with the score and its power of ten, as the tables have it. Positive errors
+    get a logarithmic scale. To be called when all is drawn."""
+    values = [value for group in groups for value in group.values(study.score)]
+    best = min((group.mean(study.score) for group in groups), key=study.order)
+    unit = Unit(study.score, best)
+    getattr(axis, f"set_{which}label")(unit.label)
+    _scale(axis, which, study.lower_is_better and min(values) > 0, unit.exponent)
+
+
+def _scale(axis: Axes, which: str, logarithmic: bool, exponent: int = 0) -> None:
+    """Labels a scale in units of ten to the `exponent`. A logarithmic one has labels at 1, 2 and 5
+    times the powers of ten, at the powers alone if it spans more than two, and at equal differences
+    if it spans less than a factor of five. To be called when all is drawn."""
+    scale = getattr(axis, f"{which}axis")
     if logarithmic:
         getattr(axis, f"set_{which}scale")("log")
-        scale = getattr(axis, f"{which}axis")
         low, high = getattr(axis, f"get_{which}lim")()
-        scale.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
-        scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        if high < 5 * low:
+            scale.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        else:
+            scale.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
         scale.set_minor_formatter(NullFormatter())
+    if logarithmic or exponent:
+        scale.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 10.0**-exponent:,.4g}"))
 
 
 def _literal(text: str) -> str:
