@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.helpers import ROOT
 from tinykan import UserError
-from tinykan.studies import pictures
+from tinykan.studies import figures, pictures
 from tinykan.studies.report import Report, build_report, write_report
 from tinykan.studies.results import cell_from, decode, read_results, results_from, write_results
 from tinykan.studies.statistics import Condition, StudyResults, pooled_deviation
@@ -328,6 +328,30 @@ def test_the_html_is_sound_and_needs_nothing_else(results):
     assert html.count("<img") == html.count(" alt=") > 8
     assert html.count("<th ") == len(re.findall('<th scope="(?:row|col)"', html))
     assert "Is a &amp; b &lt;better&gt;?" in html and "name = &#39;&lt;test&gt;" in html
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "exponent", "shown"),
+    [
+        (4.4e-5, 6.4e-5, -5, ["4.5", "5", "5.5", "6"]),
+        (4e-5, 3e-4, -5, ["5", "10", "20"]),
+        (0.03, 4e3, -2, ["10", "100", "1,000", "10,000", "100,000"]),
+    ],
+)
+def test_the_scale_of_errors_is_in_the_units_of_the_tables(low, high, exponent, shown):
+    """With labels that are apart from each other, however close the errors are."""
+    figure, axis = figures._canvas(1.5)
+    axis.plot([low, high], [0, 1])
+    axis.set_xlim(low, high)
+    figures._scale(axis, "x", True, exponent)
+    figure.canvas.draw()
+    labels = [(label.get_text(), label.get_window_extent()) for label in axis.get_xticklabels()]
+    extent = axis.get_window_extent()
+    inside = [
+        (text, box) for text, box in labels if extent.x0 - 9 < box.x0 and box.x1 < extent.x1 + 9
+    ]
+    assert [text for text, _ in inside] == shown
+    assert all(one.x1 < other.x0 for (_, one), (_, other) in pairwise(inside))
 
 
 def test_notes_are_markdown_and_nothing_more():

@@ -291,7 +291,7 @@ def _scale(axis: Axes, which: str, logarithmic: bool, exponent: int = 0) -> None
             scale.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
         scale.set_minor_formatter(NullFormatter())
     if logarithmic or exponent:
-        scale.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 10.0**-exponent:,.4g}"))
+        scale.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 10.0**-exponent:,.10g}"))
 
 
 def _literal(text: str) -> str:
