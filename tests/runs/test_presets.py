@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import pytest
 from tinygrad import Tensor
 
@@ -70,6 +71,21 @@ def test_first_biases_of_finer_are_wide():
     model = built(model="finer", first_bias=5.0, parameters=10_000)
     first, hidden = (np.abs(layer.bias.numpy()).max() for layer in model.layers[:2])
     assert 4 < first < 5 and hidden < 0.2  # of some 57 biases, and 1 / sqrt(57)
+
+
+def test_spline_sines_are_splines_before_sines_and_cosines():
+    """Against SciPy's splines and the formula in float64."""
+    model = built(model="spline-sines", parameters=3000, depth=2, omega=2.0)
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 2)).astype(np.float32)
+    first, second, last = ([p.numpy().astype(float) for p in (layer.coefficients, layer.bias)]
+                           for layer in model.layers)  # fmt: skip
+    knots = -1 + np.arange(-2, 67) / 32
+    splines = [scipy.interpolate.BSpline(knots, c, 2)(x[:, i]) for i, c in enumerate(first[0])]
+    hidden = sum(splines) + first[1]
+    for coefficients, bias in (second, last):
+        waves = np.stack([np.sin(2 * hidden), np.cos(2 * hidden)], axis=-1)
+        hidden = np.einsum("bin,ino->bo", waves, coefficients) + bias
+    np.testing.assert_allclose(model(Tensor(x)).numpy(), hidden, atol=1e-5)
 
 
 def test_fkan_is_a_fourier_layer_before_sines():

@@ -127,6 +127,13 @@ MODELS = {
         initializers=SIREN,
         omega=30.0,
     ),
+    "spline-sines": Model(
+        "sum_i spline(x_i) + b on 64 intervals, then sum_i (a sin(pi x_i) + b cos(pi x_i)) + c",
+        1e-2,
+        encoding="none",
+        basis="BSpline(64, 2), Fourier(1, period={period}), ...",
+        omega=math.pi,
+    ),
     "sines-kan": Model(
         "sum_i (a sin(10 x_i) + b sin(20 x_i) + c sin(30 x_i)) + d",
         2e-3,
