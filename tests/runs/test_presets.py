@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 import pytest
+import scipy
 from tinygrad import Tensor
 
 from tinykan import (
