@@ -88,10 +88,11 @@ def test_keys_tell_configurations_and_data_apart(study):
         ("activation", 133),
         ("held-out", 42),
         ("image", 80),
+        ("image-muon", 88),
         ("slices", 124),
         ("slices-muon", 124),
         ("variants", 198),
-        ("depth", 104),
+        ("depth", 130),
     ],
 )
 def test_keys_of_committed_results_stay(name, count):
