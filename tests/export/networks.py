@@ -99,8 +99,10 @@ def preset(name: str) -> Network:
     # from layer to layer.
     one_hidden = {"rbf": 985, "wavelet": 1023, "finer": 601}
     parameters, depth = (one_hidden[name], 1) if name in one_hidden else (600, 2)
-    options = ModelOptions(model=name, parameters=parameters, depth=depth)
-    encodings = {"octaves": Sines(2, 4), "none": None}
+    # Of degree 64, polynomials multiply the last bit of tanh by up to 4,096.
+    basis = "Chebyshev(8), Linear, ..." if name == "sl2a" else None
+    options = ModelOptions(model=name, parameters=parameters, depth=depth, basis=basis)
+    encodings = {"octaves": Sines(2, 4), "none": None, "scaled(2)": Scaled(2, 2.0)}
     return build(options, 2, 1, encoding=encodings[MODELS[name].encoding])
 
 
