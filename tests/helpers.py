@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,13 @@ def some(names: Iterable[str], of_default: str) -> list[Any]:
     short = of_default.split(", ")
     assert set(short) <= set(names)
     return [name if name in short else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
+def first(count: int, cases: Sequence[Any]) -> list[Any]:
+    """Parameters of a test: the first `count` of its `cases`, values or tuples of such, and the
+    others only where long tests run."""
+    others = (case if isinstance(case, tuple) else (case,) for case in cases[count:])
+    return [*cases[:count], *(pytest.param(*case, marks=pytest.mark.long) for case in others)]
 
 
 needs_float64 = pytest.mark.skipif(not has_float64(), reason="the device has no float64")

@@ -224,7 +224,7 @@ def tinygrads_own():
         Counted,
         pytest.param(counted_slices, marks=pytest.mark.long),
         pytest.param(read_steps, marks=pytest.mark.long),
-        tinygrads_own,
+        pytest.param(tinygrads_own, marks=pytest.mark.long),
     ],
     ids=lambda make: make.__name__,
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from tinygrad import Tensor
 
+from tests.helpers import some
 from tinykan import (
     KAN,
     MLP,
@@ -172,6 +173,17 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "nerf": lambda: KAN([16, 3, 1], encoding=NeRF(2, 4)),
     "gaussian": lambda: MLP([12, 3, 1], "relu", encoding=Gaussian(2, 6, scale=3.0, seed=7)),
 }  # fmt: skip
+
+
+# All of them where long tests run, else one of each kind.
+EVERY_NETWORK = some(
+    NETWORKS,
+    "tanh, siren, finer, sine-quadratic, siren-kan, spline-sines, sl2a, staf, shared-spline, "
+    "spline, rbf, chebyshev, wavelet, edge-tanh, activation gelu, base None, base relu, "
+    "moved knots of order 3, repeated knots, another domain, one interval, norm, no bias, masked, "
+    "no edges, nodes of rank 2, copies on nodes, products of several, symbolic, units, "
+    "three channels, sines of other channels, nerf, gaussian",
+)
 
 
 def points(model: Network, count: int = 400) -> np.ndarray:

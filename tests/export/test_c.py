@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from tests.export.networks import NETWORKS, settled, trained
+from tests.export.networks import EVERY_NETWORK, NETWORKS, settled, trained
 from tinykan.export import lowered
 from tinykan.export.c import c_source
 
@@ -45,7 +45,7 @@ def computed_in_c(folder, model, x, *options, compiler: str = "gcc"):
 
 
 @needs_gcc
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY_NETWORK)
 def test_c_computes_what_the_network_does(tmp_path, name):
     model = trained(NETWORKS[name]())
     x, expected = settled(model)

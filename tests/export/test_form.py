@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.export.networks import NETWORKS, outputs, points, trained
+from tests.export.networks import EVERY_NETWORK, NETWORKS, outputs, points, trained
 from tests.helpers import float64, needs_float64
 from tinykan.export import evaluate, lowered
 
 
 @needs_float64
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY_NETWORK)
 def test_every_network_is_its_program(name):
     with float64():
         model = trained(NETWORKS[name]())

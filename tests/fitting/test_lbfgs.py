@@ -88,6 +88,7 @@ def test_it_ends_where_no_lower_loss_is_found(doubles, capsys):
     assert loss == pytest.approx(history.losses[-1], rel=1e-12)
 
 
+@pytest.mark.long
 def test_after_adam_it_goes_on_in_the_models_own_type():
     after = []
     model = KAN([1, 3, 1], BSpline(5), seed=1)
@@ -124,6 +125,7 @@ def test_it_ends_when_asked_to_with_the_weights_of_that_moment():
     assert loss == pytest.approx(history.losses[-1], rel=1e-4)
 
 
+@pytest.mark.long
 def test_grids_move_before_and_between():
     x = (2 * X + 3).astype(np.float32)
     model = KAN([1, 2, 1], BSpline(6), base=None, seed=0)

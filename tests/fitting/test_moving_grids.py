@@ -28,6 +28,7 @@ def far(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (3 * x + 4).astype(np.float32), np.sin(3 * x).astype(np.float32)
 
 
+@pytest.mark.long
 def test_grids_follow_their_inputs_in_training():
     inputs, targets = far(RNG.uniform(-1, 1, (256, 1)))
     losses = {}

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 from tinygrad import Tensor
 
+from tests.helpers import first
 from tests.interpret.helpers import named_network
 from tinykan import KAN, Chebyshev, KANLayer, Network, Polynomial, Sines, UserError
 from tinykan.interpret import edge_count, prune
@@ -44,7 +45,9 @@ def curves(pixels: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
     return [(*box, parts[box] == number) for number, box in enumerate(boxes, 1)]
 
 
-@pytest.mark.parametrize("widths", [[2, 1, 1], [2, 5, 1], [1, 4, 1], [4, 8, 8, 2]], ids=str)
+@pytest.mark.parametrize(
+    "widths", first(2, [[2, 5, 1], [4, 8, 8, 2], [2, 1, 1], [1, 4, 1]]), ids=str
+)
 def test_every_edge_is_a_curve_of_its_own(tmp_path, widths):
     model = KAN(widths, Chebyshev(4))
     pixels = drawn(tmp_path / "a.png", model)

@@ -44,7 +44,7 @@ MODELS = {
 
 
 @needs_float64
-@pytest.mark.parametrize("name", some(MODELS, "products, masked, formula"))
+@pytest.mark.parametrize("name", some(MODELS, "products"))
 @pytest.mark.parametrize(
     ("width", "depth"),
     [

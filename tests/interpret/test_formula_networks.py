@@ -9,6 +9,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import some
 from tinykan import Predictor, UserError, load, save
 from tinykan.interpret import LIBRARY
 from tinykan.interpret.formula_networks import from_formula
@@ -52,7 +53,14 @@ def values(expression, names: list[str], x: np.ndarray) -> np.ndarray:
     return np.broadcast_to(function(*x.T), len(x))
 
 
-@pytest.mark.parametrize("text", [*WIDTHS, *OTHERS])
+@pytest.mark.parametrize(
+    "text",
+    some(
+        [*WIDTHS, *OTHERS],
+        "exp(sin(pi*x1) + x2**2), x1, 1/(1/x1 + 1/x2), x1*x2*(x1 + x2)*(x1 - x2), x1**x2, "
+        "x1**0.3 + x2**(-0.7), log(x1*x2*x3) + tan(x1/2), x1*(x2 + sin(x3)) + x1*x2 + Abs(x1 - x2)",
+    ),
+)
 def test_a_network_computes_its_formula(text):
     model = from_formula(text)
     names = [f"x{n + 1}" for n in range(model.in_features)]

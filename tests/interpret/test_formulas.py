@@ -115,7 +115,7 @@ def test_masked_and_zero_edges_are_left_out():
         suggest_symbolic(model, points(), 0, 0, 1)
 
 
-@pytest.mark.parametrize("name", LIBRARY)
+@pytest.mark.parametrize("name", some(LIBRARY, "x, x^2, 1/x, sqrt, exp, log, abs, tanh, gaussian"))
 def test_the_formula_computes_what_the_network_does(name):
     """With numbers that can be simplified, and a bias."""
     inside = {"tan": (-0.6, 0.5), "arctanh": (-0.5, 0.4)}  # of the domain, for x from -1 to 1
@@ -180,9 +180,7 @@ def test_rounding_writes_whole_numbers_and_multiples_of_pi():
     assert large == 1000000 * x + sympy.Float("0.7")  # both terms count where x is small
 
 
-@pytest.mark.parametrize(
-    "activation", some(["tanh", "relu", "silu", "sine", "sine30"], "tanh, sine30")
-)
+@pytest.mark.parametrize("activation", some(["tanh", "relu", "silu", "sine", "sine30"], "sine30"))
 def test_activations_are_in_the_formula(activation):
     x, symbolic = points(40), named_network()
     symbolic.activation = activation

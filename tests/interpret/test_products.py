@@ -125,6 +125,7 @@ def without(model: Network, node: int) -> np.ndarray:
     return edges.sum(axis=1) + model.layers[2].bias.numpy()
 
 
+@pytest.mark.long
 def test_a_product_is_removed_with_its_factors():
     model = mixed_network()
     for node, widths, groups in (
@@ -216,6 +217,7 @@ def test_factors_are_not_penalized():
     assert whole == pytest.approx(sum(parts), rel=1e-5)  # float32
 
 
+@pytest.mark.long
 def test_a_product_is_learned_without_squares(tmp_path):
     x = np.random.default_rng(0).uniform(-1, 1, (300, 2))
     y = x[:, :1] * x[:, 1:]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tinygrad import Tensor
 
-from tests.helpers import central_difference, double, needs_float64
+from tests.helpers import central_difference, double, first, needs_float64
 from tests.interpret.helpers import exponential_network, named_network, points
 from tinykan import (
     KAN,
@@ -53,6 +53,7 @@ def test_gradients_of_the_affine_numbers_are_those_of_differences():
         assert slope == pytest.approx((gradient.numpy() * way).sum(), rel=1e-6)
 
 
+@pytest.mark.long
 def test_training_moves_the_affine_numbers_to_the_truth():
     x = points(256)
     target = np.exp(np.sin(np.pi * x[:, :1]) + x[:, 1:] ** 2)
@@ -65,7 +66,7 @@ def test_training_moves_the_affine_numbers_to_the_truth():
     assert np.abs(model.layers[0].affine.numpy() - start).max() > 0.005
 
 
-@pytest.mark.parametrize("all_edges", [True, False])
+@pytest.mark.parametrize("all_edges", first(1, [True, False]))
 def test_a_symbolic_network_is_saved_and_loaded(tmp_path, all_edges):
     model = exponential_network()
     model.layers[0].basis = BSpline(30, 3, (-1, 1), knots=np.linspace(-1.2, 1.2, 37))

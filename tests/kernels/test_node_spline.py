@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tinygrad import Tensor
 
-from tests.helpers import double, needs_float64, spline_bases, uniform_knots
+from tests.helpers import double, first, needs_float64, spline_bases, uniform_knots
 from tinykan import BSpline
 from tinykan.kernels import node_splines
 
@@ -41,7 +41,7 @@ def computed(x: Tensor, c: Tensor, u: Tensor, basis: BSpline) -> list[np.ndarray
     return [t.numpy() for t in (y, *(y * u).sum().gradient(x, c))]
 
 
-@pytest.mark.parametrize(("intervals", "order"), [(1, 2), (50, 3), (7, 5), (200, 2)])
+@pytest.mark.parametrize(("intervals", "order"), first(2, [(1, 2), (50, 3), (7, 5), (200, 2)]))
 @pytest.mark.parametrize(
     ("batch", "inputs", "rows", "rank"),
     [(64, 16, 16, 1), (37, 5, 5, 2), (64, 6, 1, 1), (10, 3, 1, 3), (1, 1, 1, 1)],

@@ -120,6 +120,7 @@ def test_programs_are_in_the_order_of_their_kernels(empty):
         assert program.src[-1].arg == alone.src[-1].arg  # the machine code
 
 
+@pytest.mark.long
 def test_what_a_process_fails_to_do_is_done_here(empty, monkeypatch):
     """With an error, by its death, or for ever."""
     kernels, here, lowered = jobs(), os.getpid(), program_cache.lowered

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinygrad import Tensor, TinyJit, dtypes
 
-from tests.helpers import float64, needs_float64
+from tests.helpers import first, float64, needs_float64
 from tests.kernels.helpers import (
     assert_no_second_derivative,
     assert_paths_agree,
@@ -46,19 +46,20 @@ def with_knots(basis: BSpline, x: np.ndarray) -> np.ndarray:
 
 
 @needs_kernels
-@pytest.mark.parametrize(
-    "order", [1, *(pytest.param(k, marks=pytest.mark.long) for k in (2, 4)), 3, 5]
-)
+@pytest.mark.parametrize("order", first(2, [3, 5, 1, 2, 4]))
 @pytest.mark.parametrize(
     ("grid", "base"),
-    [
-        *((g, "silu") for g in ("uniform", "own", "repeated")),
-        ("uniform", None),
-        *(
-            pytest.param(g, b, marks=pytest.mark.long)
-            for g, b in (("shared", "silu"), ("own", None))
-        ),
-    ],
+    first(
+        3,
+        [
+            ("uniform", "silu"),
+            ("own", None),
+            ("repeated", "silu"),
+            ("shared", "silu"),
+            ("own", "silu"),
+            ("uniform", None),
+        ],
+    ),
 )
 def test_values_and_gradients_match_the_plain_path(order, grid, base):
     rng = np.random.default_rng(order)
@@ -95,17 +96,20 @@ def test_a_last_interval_that_float32_does_not_resolve():
 @needs_kernels
 @pytest.mark.parametrize(
     ("batch", "inputs", "outputs", "intervals"),
-    [
-        (1, 1, 1, 1),
-        (37, 2, 3, 3),
-        (1024, 1, 3, 5),
-        (2, 1, 2, 2),
-        pytest.param(64, 3, 64, 5, marks=pytest.mark.long),
-        pytest.param(130, 7, 1, 5, marks=pytest.mark.long),
-        (513, 2, 67, 20),
-        (70, 13, 41, 5),
-        pytest.param(256, 4, 96, 50, marks=pytest.mark.long),
-    ],
+    first(
+        4,
+        [
+            (1, 1, 1, 1),
+            (37, 2, 3, 3),
+            (513, 2, 67, 20),
+            (70, 13, 41, 5),
+            (1024, 1, 3, 5),
+            (2, 1, 2, 2),
+            (64, 3, 64, 5),
+            (130, 7, 1, 5),
+            (256, 4, 96, 50),
+        ],
+    ),
 )
 @pytest.mark.parametrize("grid", ["uniform", "own"])
 def test_sizes_that_no_tile_divides(batch, inputs, outputs, intervals, grid):

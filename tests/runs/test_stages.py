@@ -78,6 +78,7 @@ def test_a_run_is_resumed_on_any_grid_with_the_same_bits(tmp_path, steps, ends):
         assert trained(folder, replace(options, resume=True)) == whole
 
 
+@pytest.mark.long
 def test_the_steps_of_the_sampler_go_on_from_one_grid_to_the_next():
     model, sample = network_for(TASK, OPTIONS, 0), TASK.sampler(40, 0)
 

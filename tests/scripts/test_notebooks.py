@@ -11,7 +11,6 @@ import pytest
 from scripts import notebooks
 from tests.helpers import assert_same_output
 
-QUICK = "image"
 LARGEST = 100_000  # bytes of a picture
 
 
@@ -22,10 +21,8 @@ def no_kernel_in_this_process():
     sys.modules.pop("ipykernel", None)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n if n == QUICK else pytest.param(n, marks=pytest.mark.long) for n in notebooks.NOTEBOOKS],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", notebooks.NOTEBOOKS)
 def test_the_output_in_the_notebook(name):
     fresh, committed = notebooks.execute(name), notebooks.read(name)
     assert_same_output(notebooks.printed(fresh), notebooks.printed(committed))

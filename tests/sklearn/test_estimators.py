@@ -48,6 +48,7 @@ def predicted(x=X, y=None, new=NEW, **options) -> np.ndarray:
     return KANRegressor(**(SMALL | options)).fit(x, y).predict(new)
 
 
+@pytest.mark.long
 def test_an_additive_function_is_learned():
     model = KANRegressor(hidden=[], basis=BSpline(8), alpha=0.01, learning_rate=0.1, steps=400)
     error = model.fit(X, additive(X)).predict(NEW) - additive(NEW)
@@ -55,6 +56,7 @@ def test_an_additive_function_is_learned():
     assert np.sqrt(np.mean(np.square(error))) < 0.01
 
 
+@pytest.mark.long
 def test_a_product_is_learned_by_a_product():
     y, new = X[:, 0] * X[:, 1], NEW[:, 0] * NEW[:, 1]
     product, one_sum = (
@@ -78,6 +80,7 @@ def test_noise_is_averaged_out():
     assert np.sqrt(np.mean(np.square(error))) < 0.5 * noise.std()
 
 
+@pytest.mark.long
 def test_several_targets():
     y = np.stack([additive(X), 100 * X[:, 2]], axis=-1)
     found = KANRegressor(alpha=0.1).fit(X, y).predict(NEW)
@@ -209,6 +212,7 @@ def test_another_process_predicts_the_same_bits(tmp_path):
     assert found == model.predict(NEW).tobytes()
 
 
+@pytest.mark.long
 def test_scikit_learns_tools():
     y = additive(X)
     # What is scaled inside is not changed by a scaler outside, but for rounding.

@@ -68,6 +68,7 @@ def test_residuals_that_are_all_zero_leave_weights_finite():
     np.testing.assert_allclose(run.kept["attention"].numpy(), 0.999**2, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_run_with_attention_is_resumed_with_the_same_bits(tmp_path):
     options = Config(
         equation="heat", parameters=51, basis="BSpline(4)", steps=4, lbfgs=2, attention=True,
