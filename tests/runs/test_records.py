@@ -30,6 +30,7 @@ def test_the_record_names_what_the_defaults_were_and_gives_the_same_network(mode
     found = record(options)
     assert None not in found.values()
     assert found["lr"] == MODELS[model].learning_rate
+    assert found["optimizer"] == MODELS[model].optimizer
     assert {"basis", "base", "activation", "norm", "encoding"} <= found.keys()
     first = network_for(TASK, options, 3)
     names = {field.name for field in fields(Options)}

@@ -171,6 +171,16 @@ def test_networks_start_as_those_of_this_version_of_the_results():
         assert np.abs(started).mean() == pytest.approx(expected, rel=1e-5), model  # its digits
 
 
+def test_the_optimizer_of_the_model_by_default_or_by_name_is_the_same_run():
+    def key(model, **options):
+        return Cell("a", "final", {"task": "slices", "model": model, **options}, "0123").key
+
+    for model in ("siren", "spline-sines"):
+        own, other = sorted(("adam", "muon"), key=lambda name: name != MODELS[model].optimizer)
+        assert key(model) == key(model, optimizer=None) == key(model, optimizer=own)
+        assert key(model) != key(model, optimizer=other)
+
+
 @pytest.mark.parametrize(("model", "optimizer"), LOSSES)
 def test_training_is_that_of_this_version_of_the_results(model, optimizer):
     options = cell_options(model=model, optimizer=optimizer, lr=1e-3, batch=64)

@@ -17,8 +17,9 @@ class Model:
     bias."""
 
     formula: str
-    learning_rate: float  # of Adam; a good start on images
+    learning_rate: float  # under its optimizer; a good start on images
     encoding: str = "octaves"  # that suits it on images
+    optimizer: str = "adam"  # that suits it
     basis: str = "Linear"
     activation: str = "identity"
     base: str | None = None
@@ -131,6 +132,7 @@ MODELS = {
         "sum_i spline(x_i) + b on 64 intervals, then sum_i (a sin(pi x_i) + b cos(pi x_i)) + c",
         1e-2,
         encoding="none",
+        optimizer="muon",
         basis="BSpline(64, 2), Fourier(1, period={period}), ...",
         omega=math.pi,
     ),

@@ -29,13 +29,14 @@ class Options(ModelOptions):
 
     steps: int = option(1000, "training steps of Adam", minimum=0)
     batch: int = option(4096, "points in a step; all of them if there are fewer", minimum=1)
-    optimizer: str = option(
-        "adam",
-        "or muon: orthogonalized momentum for matrices, and Adam for vectors",
+    optimizer: str | None = option(
+        None,
+        "muon is orthogonalized momentum for matrices, and Adam for vectors (default: what suits "
+        "the model)",
         choices=OPTIMIZERS,
     )
     lr: float | None = option(
-        None, "learning rate (default: what suits the model under Adam)", minimum=0
+        None, "learning rate (default: what suits the model under its optimizer)", minimum=0
     )
     schedule: str = option("cosine", "of the learning rate over the steps", choices=SCHEDULES)
     warmup: int = option(0, "first steps in which the learning rate rises", minimum=0)
@@ -82,12 +83,17 @@ class Options(ModelOptions):
         """The learning rate, if need be what suits the model."""
         return MODELS[self.model].learning_rate if self.lr is None else self.lr
 
+    @property
+    def trained_by(self) -> str:
+        """The optimizer, if need be what suits the model."""
+        return self.optimizer or MODELS[self.model].optimizer
+
     def settled(self, task: Task) -> dict[str, Any]:
         """Options whose default depends on others or on the task, with the values that are used."""
         moves = self.lbfgs and not sees_model(task.loss)
         by_default = f"{GRID_UPDATES} under L-BFGS" if moves else 0
         updates = by_default if self.grid_updates is None else self.grid_updates
-        return {"lr": self.rate, "grid_updates": updates}
+        return {"lr": self.rate, "optimizer": self.trained_by, "grid_updates": updates}
 
 
 # What may differ between a run and its resumption.

@@ -134,7 +134,7 @@ class Run:
                 learning_rate=options.rate,
                 schedule=options.schedule,
                 warmup=options.warmup,
-                optimizer=options.optimizer,
+                optimizer=options.trained_by,
                 lbfgs=options.lbfgs,
                 grid_updates=options.grid_updates,
                 loss=self.task.loss,

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from tinykan.runs.command_line import checked
+from tinykan.runs.models import MODELS
 from tinykan.runs.options import Options, refine_option
 from tinykan.runs.presets import network_for
 from tinykan.runs.stages import grids_from, intervals_of
@@ -33,9 +34,10 @@ HASHED_NAMES = {
     "task": {name: former for former, name in FORMER_NAMES.items()},
     "encoding": {"octaves": "seed"},
 }
-# Without L-BFGS, grids do not move by default, as they did not when the first studies ran.
+# Without L-BFGS, grids do not move by default, and the first models are trained with Adam, as they
+# were when the first studies ran.
 HASHED_DEFAULTS = {option.name: option.default for option in fields(CellOptions)}
-HASHED_DEFAULTS["grid_updates"] = 0
+HASHED_DEFAULTS |= {"grid_updates": 0, "optimizer": "adam"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Cell:
         config = dict(self.config)
         if config.get("grid_updates") is None and not config.get("lbfgs"):
             config["grid_updates"] = 0
+        model = MODELS[config.get("model", HASHED_DEFAULTS["model"])]
+        config["optimizer"] = config.get("optimizer") or model.optimizer
         given = {
             name: HASHED_NAMES.get(name, {}).get(value, value)
             for name, value in config.items()
