@@ -1,4 +1,4 @@
-# make demo    fit images/camera.png with a spline KAN and name the folder with the pictures
+# make demo    fit images/camera.png with a KAN and name the folder with the pictures
 # make test    run the tests         make test-all   the long ones too
 # make check   lint, formatting, types       make test-backends   on every backend of this machine
 # make test-tinygrad VERSION=0.14.0   the tests of layers and kernels with another tinygrad

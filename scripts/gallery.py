@@ -56,7 +56,8 @@ class Entry:
 
 ENTRIES = {
     "camera": Entry(
-        "A photograph, on splines.", "images/camera.png --size 96 --parameters 9000 --steps 1000"
+        "A photograph: splines on the coordinates, then edges of sines and cosines.",
+        "images/camera.png --size 96 --parameters 9000 --steps 1000",
     ),
     "camera-siren": Entry(
         "The same on sines, as in SIREN.",

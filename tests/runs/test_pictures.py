@@ -70,3 +70,14 @@ def test_the_panels_of_a_comparison_have_the_proportions_of_the_image(
     # The error is 0: the third panel is magma's first color, almost black.
     filled = panels | (shown.max(axis=-1) < 10)
     assert filled.mean() > (0.2 if max(height, width) > 5 * min(height, width) else 0.6)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-4, 3e-3, 0.02, 0.1, 1])
+def test_the_scale_of_errors_of_any_size_is_within_the_picture(tmp_path, noise):
+    rng = np.random.default_rng(0)
+    image = rng.uniform(-1, 1, (40, 40, 1))
+    fit = np.clip(image + noise * rng.normal(size=image.shape), -1, 1)
+    save_comparison(image, fit, tmp_path / "comparison.png", "spline, 9000 parameters")
+    with Image.open(tmp_path / "comparison.png") as picture:
+        shown = np.asarray(picture.convert("L"))
+    assert (shown[:, -4:] == 255).all() and (shown[:, -60:] < 128).any()

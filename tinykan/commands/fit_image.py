@@ -14,7 +14,7 @@ from tinykan.runs import devices
 from tinykan.runs.command_line import option
 from tinykan.runs.options import Options
 from tinykan.runs.pictures import drawing, save_animation
-from tinykan.runs.presets import network_for
+from tinykan.runs.presets import MODELS, network_for
 from tinykan.runs.run import Run, summary_line
 from tinykan.runs.widths import widths_text
 from tinykan.tasks import images, metrics
@@ -30,6 +30,7 @@ FRAME_SIDE = 192
 class Config(Options):
     """Fits an image with a network that maps a pixel's coordinates to its luminance or color."""
 
+    model: str = option("spline-sines", "kind of network", choices=MODELS)
     image: str = option(MISSING, "the image file, of any kind that Pillow reads", positional=True)
     size: int | None = option(
         None, "reduce or enlarge the longer side to N pixels first", minimum=2

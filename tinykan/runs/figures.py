@@ -41,13 +41,13 @@ def save_comparison(original: np.ndarray, fit: np.ndarray, path: Path, title: st
     wide, high = PANEL * np.sqrt([width / height, height / width])
     wide, high = np.array([wide, high]) * min(1.0, LONGEST / max(wide, high))
     slot, stacked = max(wide, NARROWEST), width > 2 * height
-    names = [f"original, {width} x {height}", title, f"absolute error, mean {error.mean():.3f}"]
+    names = [f"original, {width} x {height}", title, f"absolute error, mean {error.mean():.2%}"]
     # 10 points: 13 characters to an inch. A space that is not broken keeps the number and its unit.
     names = [fill(name.replace(" dB", "\N{NO-BREAK SPACE}dB"), int(13 * slot)) for name in names]
     heading = 0.12 + 0.17 * max(1 + name.count("\n") for name in names)
     columns, rows = (1, 3) if stacked else (3, 1)
     # In inches: margins of 0.1 between the panels, and the scale on the right with its label.
-    size = np.array([columns * (slot + 0.1) + 1.0, rows * (high + heading) + 0.1])
+    size = np.array([columns * (slot + 0.1) + 1.2, rows * (high + heading) + 0.1])
     figure = Figure(figsize=tuple(size))
 
     def axis_at(left: float, bottom: float, across: float, up: float) -> Axes:
@@ -70,7 +70,8 @@ def save_comparison(original: np.ndarray, fit: np.ndarray, path: Path, title: st
         error, cmap="magma", vmin=0, vmax=limit, interpolation="nearest", aspect="auto"
     )
     bar = figure.colorbar(shown, cax=axis_at(left + wide + 0.1, bottom, 0.15, high))
-    bar.set_label("share of the full range", fontsize=9)
+    bar.formatter = PercentFormatter(1.0)
+    bar.set_label("of the full range", fontsize=9)
     _save(figure, path)
 
 

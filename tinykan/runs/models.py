@@ -130,7 +130,7 @@ MODELS = {
     ),
     "spline-sines": Model(
         "sum_i spline(x_i) + b on 64 intervals, then sum_i (a sin(pi x_i) + b cos(pi x_i)) + c",
-        1e-2,
+        2e-2,
         encoding="none",
         optimizer="muon",
         basis="BSpline(64, 2), Fourier(1, period={period}), ...",
