@@ -12,6 +12,7 @@ from tinygrad.helpers import DEV, SPEC, USE_TC, Target
 from tinykan.errors import UserError
 from tinykan.kernels import hardware
 from tinykan.kernels.tinygrad_versions import CLANG, WIDE_VECTORS
+from tinykan.kernels.tinygrad_versions import cpu_threads as cpu_threads
 
 # In order of preference; OpenCL only with a GPU, since PoCL is slower than tinygrad's CPU device.
 ACCELERATORS = ("METAL", "AMD", "NV", "CUDA", "QCOM", "CL")
@@ -73,9 +74,8 @@ def _widened(name: str) -> str:
     vectors = WIDE_VECTORS.get(name.upper())
     if vectors is None or platform.machine().lower() not in ("x86_64", "amd64"):
         return name
-    USE_TC.value = 0
-    # Its check of what it generates rejects 12 numbers stored as 8 and 4, which is no fault.
-    SPEC.value = 0
+    # The check of what is generated rejects 12 numbers stored as 8 and 4, which is no fault.
+    USE_TC.value = SPEC.value = 0
     return f"{name}:{vectors}"
 
 

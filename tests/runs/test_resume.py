@@ -141,6 +141,16 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, unfinished):
     assert_same(folder, whole)
 
 
+def test_another_number_of_threads_is_named(tmp_path, unfinished, whole):
+    """They divide sums in another way, so that last digits differ."""
+    threads = json.loads((whole / "summary.json").read_text()).get("threads")
+    if threads is None:
+        pytest.skip("the device is no CPU")
+    other = {"CPU_COUNT": str(threads + 1), "NUM_CPU_THREADS": str(threads + 1)}
+    resumed = start(copied(unfinished, tmp_path), "--resume", env=os.environ | other)
+    assert f"threads was {threads} and is {threads + 1}: the bits may" in finish(resumed).stderr
+
+
 def test_an_unfinished_run_is_not_replaced_unasked(tmp_path, unfinished):
     folder = copied(unfinished, tmp_path)
     before = (folder / "checkpoint.safetensors").read_bytes()

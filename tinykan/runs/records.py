@@ -10,6 +10,7 @@ from dataclasses import MISSING, asdict, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from tinykan import device
 from tinykan.errors import UserError
 from tinykan.networks import Encoding, Network
 from tinykan.runs.options import VOLATILE, Options
@@ -92,6 +93,13 @@ def comparable(config: Any, options: Options, task: Task) -> dict[str, Any]:
 def difference(earlier: dict[str, Any], ours: dict[str, Any]) -> str:
     names = [n for n in {**earlier, **ours} if earlier.get(n) != ours.get(n)]
     return ", ".join(f"{n} was {earlier.get(n)!r} and is {ours.get(n)!r}" for n in names)
+
+
+def machine() -> dict[str, Any]:
+    """The device, its renderer and its architecture; of a CPU also the number of threads, among
+    which sums are divided: another number rounds them differently."""
+    about: dict[str, Any] = dict(device.describe())
+    return about | ({"threads": device.cpu_threads()} if about["device"] == "CPU" else {})
 
 
 def versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ from tinykan.runs.devices import spread_across
 from tinykan.runs.folder import RunFolder, Taken, numbered, read_json
 from tinykan.runs.interruption import Pace, Stopped, signals
 from tinykan.runs.options import Options
-from tinykan.runs.records import comparable, difference, resolved, versions
+from tinykan.runs.records import comparable, difference, machine, resolved, versions
 from tinykan.runs.stages import Stages
 from tinykan.tasks.prediction import Predictor
 from tinykan.tasks.task import Task
@@ -203,7 +203,7 @@ class Run:
             "compile_seconds": round(history.compile_seconds, 3),
             "train_seconds": round(history.train_seconds, 3),
             "first_step_seconds": round(history.first_step_seconds, 3),
-            **device.describe(),
+            **machine(),
             "versions": versions(),
             "seed": self.config.get("seed"),
             "config": self.config,
@@ -269,7 +269,7 @@ class Run:
                 compilation = record["history"]["compile_seconds"]
                 for entry in self.metrics:
                     entry["seconds"] = max(0.0, round(entry["seconds"] - compilation, 4))
-            here = {**device.describe(), **versions()}
+            here = {**machine(), **versions()}
             if record["made_with"] != here:
                 changed = difference(record["made_with"], here)
                 warn(f"{changed}: the bits may differ from an uninterrupted run's")
@@ -316,7 +316,7 @@ class Run:
             "data": self.data,
             "metrics": self.metrics,
             "clock": "training",
-            "made_with": {**device.describe(), **versions()},
+            "made_with": {**machine(), **versions()},
         }
         checkpoint.save(
             self.model,

@@ -72,6 +72,7 @@ class CellResult:
     renderer: str | None = None
     machine: str | None = None
     host_cores: int | None = None
+    threads: int | None = None  # of a CPU's kernels
     versions: dict[str, str] | None = None
     picture: bytes | None = None  # WebP
     # Scores, `intervals` and `parameters` on each grid, if the splines were refined.

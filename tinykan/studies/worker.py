@@ -192,7 +192,8 @@ def encoded(picture: np.ndarray | None) -> str | None:
 
 def _result(summary: dict[str, Any]) -> dict[str, Any]:
     """The result of a finished run, from its summary."""
-    return {name: summary[name] for name in SUMMARIZED} | summary["cell"]
+    of_cpus = {"threads": summary.get("threads")}
+    return {name: summary[name] for name in SUMMARIZED} | of_cpus | summary["cell"]
 
 
 def _score(record: Record) -> float | None:
