@@ -72,6 +72,7 @@ def test_a_formula_of_two_variables_is_found_in_noise(noise):
     assert len(found.held_out) == 500 and found.held_out.sum() == 100
 
 
+@pytest.mark.long
 def test_a_search_that_is_out_of_time_gives_what_it_has():
     lines: list[str] = []
     found = recover(X[:, 0], X[:, 0] ** 2, hidden=1, time_limit=1e-3, log=lines.append)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sympy
 
-from tests.helpers import first, some
+from tests.helpers import first
 from tinykan import KAN, BSpline, Network, Predictor, UserError, batches, fit
 from tinykan.fitting.penalties import Regularization
 from tinykan.interpret import attribution, edge_curve, prune
@@ -31,7 +31,8 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("name", some(DATA, "a dozen rows"))
+@pytest.mark.long
+@pytest.mark.parametrize("name", DATA)
 def test_from_data_to_a_formula_all_is_finite(name):
     x, y = DATA[name]
     model = KAN([2, 2, 1], BSpline(4), seed=1)

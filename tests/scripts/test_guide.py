@@ -15,6 +15,7 @@ LONG = (
     "Reading a network by hand",
     "Two moons",
     "A differential equation",
+    "Two functions",
 )
 
 

@@ -18,7 +18,7 @@ from tinykan.runs.presets import MODELS
 from tinykan.tasks import metrics
 
 CAMERA = ROOT / "images" / "camera.png"
-QUICK = ("quadratic", "spline")
+QUICK = ("quadratic",)
 TINY = ["--size", 24, "--steps", 12, "--batch", 256, "--parameters", 800, "--depth", 2]
 
 
