@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tinygrad import Tensor
 
+from tests.helpers import first
 from tinykan import (
     KAN,
     MLP,
@@ -220,12 +221,7 @@ def tinygrads_own():
 
 @pytest.mark.parametrize(
     "make",
-    [
-        Counted,
-        pytest.param(counted_slices, marks=pytest.mark.long),
-        pytest.param(read_steps, marks=pytest.mark.long),
-        pytest.param(tinygrads_own, marks=pytest.mark.long),
-    ],
+    first(1, [Counted, counted_slices, read_steps, tinygrads_own]),
     ids=lambda make: make.__name__,
 )
 def test_a_sampler_that_cannot_be_compiled_gives_every_step_its_own_batch(make):

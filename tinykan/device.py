@@ -74,7 +74,7 @@ def _widened(name: str) -> str:
     vectors = WIDE_VECTORS.get(name.upper())
     if vectors is None or platform.machine().lower() not in ("x86_64", "amd64"):
         return name
-    # The check of what is generated rejects 12 numbers stored as 8 and 4, which is no fault.
+    # SPEC, a check of what is generated, rejects 12 numbers stored as 8 and 4, which is no fault.
     USE_TC.value = SPEC.value = 0
     return f"{name}:{vectors}"
 

@@ -7,16 +7,11 @@ import re
 import pytest
 
 from scripts import pages
-from tests.helpers import ROOT, assert_same_output
+from tests.helpers import ROOT, assert_same_output, some
 from tinykan import UserError
 
-QUICK = ("how-to/save.md",)
 
-
-@pytest.mark.parametrize(
-    "page",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in pages.PAGES],
-)
+@pytest.mark.parametrize("page", some(pages.PAGES, "how-to/save.md"))
 def test_the_output_on_a_page(page, tmp_path):
     found, outputs = pages.blocks(page), pages.run_page(page, tmp_path)
     assert found and any(block.printed for block in found)

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import ROOT, first
+from tests.helpers import ROOT, first, some
 from tinykan import KAN, MLP, BSpline, Predictor, load, load_image, render, save
 from tinykan.runs.presets import MODELS
 from tinykan.tasks import metrics
 
 CAMERA = ROOT / "images" / "camera.png"
-QUICK = ("quadratic",)
 TINY = ["--size", 24, "--steps", 12, "--batch", 256, "--parameters", 800, "--depth", 2]
 
 
@@ -61,10 +60,7 @@ def test_fit_image_writes_everything_and_the_model_alone_repeats_it(script, tmp_
         assert animation.n_frames > 5  # of 12 steps, each logged
 
 
-@pytest.mark.parametrize(
-    "model",
-    [m if m in QUICK else pytest.param(m, marks=pytest.mark.long) for m in MODELS],
-)
+@pytest.mark.parametrize("model", some(MODELS, "quadratic"))
 def test_every_model_fits_an_image_in_color(script, tmp_path, model):
     options = ["--model", model, "--color", "--quiet", "--encoding", "nerf", "--parameters", 2000]
     result = script("fit_image.py", CAMERA, *TINY, *options, "--out", tmp_path)

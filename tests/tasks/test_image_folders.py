@@ -146,6 +146,7 @@ def test_a_study_fits_each_image_in_turn(folder, tmp_path, monkeypatch):
         run_cell(study, cell, tmp_path / "runs" / cell.key)
         config = json.loads((tmp_path / "runs" / cell.key / "config.json").read_text())
         assert f"{'ab'[cell.config['seed']]}.png" in config["task"]
+        assert cell.config["optimizer"] in (None, config["optimizer"])
         assert config["optimizer"] == ("muon" if cell.arm == "muon" else "adam")
 
 

@@ -17,7 +17,7 @@ from tinykan.runs import devices
 from tinykan.runs.command_line import device_option, option
 from tinykan.runs.folder import Wanted
 from tinykan.runs.pictures import drawing
-from tinykan.runs.records import versions
+from tinykan.runs.records import machine, versions
 from tinykan.tasks.tables import read_table
 from tinykan.tasks.target_functions import TARGET_FUNCTIONS
 from tinykan.tasks.task import FunctionTask
@@ -119,7 +119,7 @@ def main(config: Config) -> None:
             for rows in found.tables
         ],
         "config": record,
-        **device.describe(),
+        **machine(),
         "versions": versions(),
     }
     checkpoint.write_atomically(

@@ -42,6 +42,7 @@ SUMMARIZED = (
     "device",
     "renderer",
     "machine",
+    "threads",
     "versions",
 )
 
@@ -192,8 +193,7 @@ def encoded(picture: np.ndarray | None) -> str | None:
 
 def _result(summary: dict[str, Any]) -> dict[str, Any]:
     """The result of a finished run, from its summary."""
-    of_cpus = {"threads": summary.get("threads")}
-    return {name: summary[name] for name in SUMMARIZED} | of_cpus | summary["cell"]
+    return {name: summary.get(name) for name in SUMMARIZED} | summary["cell"]
 
 
 def _score(record: Record) -> float | None:
