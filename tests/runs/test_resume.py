@@ -276,7 +276,6 @@ def kill_and_resume(folder: Path, whole: Path, chance: random.Random, most: int)
     return kills
 
 
-@pytest.mark.long
 def test_a_kill_at_a_random_moment(tmp_path, whole):
     kill_and_resume(tmp_path / "run", whole, random.Random(0), 1)
 

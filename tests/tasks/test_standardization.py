@@ -108,7 +108,6 @@ def test_any_type_of_the_same_numbers_gives_the_same_bits(convert):
     np.testing.assert_array_equal(data.predictor(model)(convert(X)), expected)
 
 
-@pytest.mark.long
 def test_order_and_repetition_change_the_last_digits():
     expected, expected_loss = reference()
     for rows in (RNG.permutation(60), np.repeat(np.arange(60), 2), np.tile(np.arange(60), 3)):
